@@ -1,0 +1,248 @@
+"""
+Turn today's copies of the digits into the tensors of 1989: 16x16, grey, in [-1, 1], 7291 to train on and 2007 to test on
+(LeCun et al. 1989, section 2).
+
+    python prepro.py                   # the MNIST draw that comes with this repository; needs no network
+    python prepro.py --dataset usps    # the paper's own digits
+    python prepro.py --dataset mnist60k
+
+writes data/<dataset>/train1989.pt and test1989.pt: a tuple (X, Y); X is float32 (n, 1, 16, 16) in [-1, 1]; Y is
+float32 (n, 10), +1 for the class and -1 elsewhere.
+
+mnist     7291 + 2007 digits drawn at random from MNIST, test digits first, each resized from 28x28. The digits that
+          --seed 1337 draws are embedded in data/mnist1989.npz; any other seed draws from the originals under --root.
+usps      the 9298 zip-code digits that the paper used, as torchvision.datasets.USPS reads them: 16x16 as they are.
+mnist60k  all of MNIST, 60,000 + 10,000, resized in the same way.
+"""
+import argparse
+import hashlib
+import io
+import os
+import sys
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+N_TRAIN, N_TEST = 7291, 2007           # section 2.1: 9298 digits in all
+SEED = 1337                            # the 2022 reproduction's draw of MNIST
+DATASETS = ('mnist', 'usps', 'mnist60k')
+
+EMBEDDED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data', 'mnist1989.npz')
+EMBEDDED_SHA256 = 'fa7ef9b67d8f46ab78182060f3cee94998183392e691b0ff27bf7a5db9f7ec75'
+
+# The four files of MNIST, unpacked, as torchvision keeps them in ROOT/MNIST/raw.
+MNIST_MD5 = {
+    'train-images-idx3-ubyte': '6bbc9ace898e44ae57da46a324031adb',
+    'train-labels-idx1-ubyte': 'a25bea736e30d166cdddb491f175f624',
+    't10k-images-idx3-ubyte': '2646ac647ad5339dbf082846283269ea',
+    't10k-labels-idx1-ubyte': '27ae3e4e09519cfbb04c329615203637',
+}
+# The digits of USPS as torchvision decodes them (pixels, then labels, one byte each). Copies of the archive differ in
+# how they write the same numbers, so it is the digits that are checked.
+USPS_SHA256 = {
+    'train': 'fb9d5298563b3e2e3acc4f25a0645e225c6740b5ad1dd2d44143118a0d79d7f2',
+    'test': 'cc72fc5ff67bb244706aba3bcf5373f29093a0e37bc203c0d8bb476cd8ffb142',
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what the scripts share: how they end, and how they write a file
+
+def fail(message):
+    """End the script: one line on stderr, exit status 1."""
+    sys.exit(f'{os.path.basename(sys.argv[0])}: {message}')
+
+
+def run(main):
+    """Call main as a script's body. What a user can cause ends in one line and a status, never in a traceback."""
+    try:
+        main()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:             # `python repro.py | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
+    except OSError as e:
+        fail(e)
+
+
+def write_file(path, content):
+    """Write bytes to path, whole or not at all: under a temporary name, then renamed. Makes the directory."""
+    part = f'{path}.part'
+    try:
+        os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+        with open(part, 'wb') as f:
+            f.write(content)
+        os.replace(part, path)
+    except OSError as e:
+        fail(f'cannot write {path}: {e.strerror}; name a directory that you can write to')
+
+
+def packed(obj):
+    """The bytes that torch.save makes of obj."""
+    f = io.BytesIO()
+    torch.save(obj, f)
+    return f.getvalue()
+
+
+def tensor_path(dataset, split):
+    return os.path.join('data', dataset, f'{split}1989.pt')
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# where the digits come from: images uint8 (n, 28, 28) or (n, 16, 16), labels (n,)
+
+def embedded():
+    """{split: (images, labels)}: the 7291 + 2007 digits of MNIST in data/mnist1989.npz, in drawing order."""
+    try:
+        with open(EMBEDDED, 'rb') as f:
+            content = f.read()
+    except OSError as e:
+        fail(f'cannot read {EMBEDDED}: {e.strerror}; `git checkout data` brings it back')
+    if hashlib.sha256(content).hexdigest() != EMBEDDED_SHA256:
+        fail(f'{EMBEDDED} is damaged: its SHA-256 is not {EMBEDDED_SHA256[:12]}...; `git checkout data` brings it back')
+    with np.load(io.BytesIO(content)) as z:
+        return {split: (z[f'{split}_images'], z[f'{split}_labels']) for split in ('train', 'test')}
+
+
+def mnist(root):
+    """{split: (images, labels)}: all of MNIST, from root/MNIST/raw, downloaded if it is not there."""
+    raw = os.path.join(root, 'MNIST', 'raw')
+    from torchvision import datasets    # here, for it costs a second that the embedded digits do without
+    sets = originals(raw, MNIST_MD5, lambda train: datasets.MNIST(root, train=train, download=True))
+    for name, md5 in MNIST_MD5.items():
+        path = os.path.join(raw, name)
+        with open(path, 'rb') as f:
+            if hashlib.md5(f.read()).hexdigest() != md5:
+                fail(f'{path} is damaged: its MD5 is not {md5}; delete it, and it is downloaded again')
+    return {split: (d.data.numpy(), d.targets.numpy()) for split, d in sets.items()}
+
+
+def usps(root):
+    """{split: (images, labels)}: the paper's digits, from root/USPS, downloaded if they are not there."""
+    from torchvision import datasets
+    folder = os.path.join(root, 'USPS')
+    files = {split: name for split, (_, name, _) in datasets.USPS.split_list.items()}
+    sets = originals(folder, files.values(), lambda train: datasets.USPS(folder, train=train, download=True))
+    digits = {split: (d.data, np.array(d.targets)) for split, d in sets.items()}
+    for split, (images, labels) in digits.items():
+        if hashlib.sha256(images.tobytes() + labels.astype(np.uint8).tobytes()).hexdigest() != USPS_SHA256[split]:
+            fail(f'{os.path.join(folder, files[split])} does not hold the {split} digits of USPS; '
+                 'delete it, and it is downloaded again')
+    return digits
+
+
+def originals(folder, names, read):
+    """{split: torchvision dataset}. read(train) reads the files `names` in `folder`, or downloads them first."""
+    missing = [name for name in names if not os.path.isfile(os.path.join(folder, name))]
+    if missing:
+        print(f'downloading {", ".join(missing)} to {folder}', flush=True)
+    try:
+        return {'train': read(True), 'test': read(False)}
+    except BaseException as e:
+        for name in missing:            # a download that was cut off is not to be taken for the file
+            if os.path.isfile(os.path.join(folder, name)):
+                os.remove(os.path.join(folder, name))
+        if not isinstance(e, Exception):
+            raise
+        # torchvision raises whatever the network, gzip, bz2 or NumPy raised
+        reason = str(e).splitlines()[-1] if str(e) else type(e).__name__
+        if missing:
+            fail(f'cannot download the originals ({reason}); put {", ".join(names)} into {folder} by hand, '
+                 'or name the directory that has them with --root')
+        fail(f'cannot read the originals in {folder} ({reason}); delete {", ".join(names)} there, '
+             'and they are downloaded again')
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# from digits to tensors
+
+def draw(digits, seed=SEED, order=('test', 'train')):
+    """
+    {split: indices}: which digits of MNIST to use, 7291 and 2007 of them at random.
+
+    The 2022 reproduction drew while looping over the *set* {'train', 'test'}, whose order changes from process to
+    process, so that its seed fixes one of two draws. Test first is the one that gives its published numbers.
+    """
+    rng = np.random.RandomState(seed)
+    size = {'train': N_TRAIN, 'test': N_TEST}
+    return {split: rng.permutation(len(digits[split][1]))[:size[split]] for split in order}
+
+
+def drawn(digits, indices):
+    """The digits of one draw: {split: (images, labels)}."""
+    return {split: (digits[split][0][i], digits[split][1][i]) for split, i in indices.items()}
+
+
+def tensors(images, labels):
+    """(X, Y) from uint8 images (n, h, w) and their labels (n,): X (n, 1, 16, 16) in [-1, 1], Y (n, 10) of -1 and +1."""
+    X = torch.from_numpy(images).float()[:, None] / 127.5 - 1                  # X is now (n, 1, h, w)
+    if X.shape[-1] != 16:
+        X = F.interpolate(X, (16, 16), mode='bilinear')                        # X is now (n, 1, 16, 16)
+    Y = torch.full((len(labels), 10), -1.0)
+    Y[torch.arange(len(labels)), torch.from_numpy(labels).long()] = 1.0
+    return X, Y
+
+
+def rebuild(root):
+    """Make data/mnist1989.npz again from a copy of MNIST under root: images, labels, and indices in MNIST."""
+    digits = mnist(root)
+    indices = draw(digits)
+    arrays = {}
+    for split, (images, labels) in drawn(digits, indices).items():
+        arrays[f'{split}_images'] = images                                     # uint8 (n, 28, 28)
+        arrays[f'{split}_labels'] = labels.astype(np.uint8)                    # (n,)
+        arrays[f'{split}_indices'] = indices[split].astype(np.uint16)          # (n,)
+    return arrays
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--dataset', choices=DATASETS, default='mnist', help='which digits (default: mnist)')
+    parser.add_argument('--root', default='data', metavar='DIR',
+                        help='where the originals are, or are downloaded to, as torchvision keeps them: MNIST in '
+                             'DIR/MNIST/raw, USPS in DIR/USPS (default: data)')
+    parser.add_argument('--seed', type=int, default=SEED, metavar='N',
+                        help=f'another draw of MNIST than the embedded one of seed {SEED}')
+    parser.add_argument('--rebuild', action='store_true',
+                        help='make data/mnist1989.npz, the embedded draw, again from the originals under --root')
+    args = parser.parse_args()
+    if args.seed != SEED and (args.dataset != 'mnist' or args.rebuild):
+        parser.error('--seed draws digits for --dataset mnist; nothing else is drawn')
+    if not 0 <= args.seed < 2**32:
+        parser.error(f'--seed {args.seed}: a whole number from 0 to {2**32 - 1}')
+    if os.path.exists(args.root) and not os.path.isdir(args.root):
+        fail(f'--root {args.root} is not a directory; name the one that holds MNIST/raw or USPS')
+
+    if args.rebuild:
+        f = io.BytesIO()
+        np.savez_compressed(f, **rebuild(args.root))
+        write_file(EMBEDDED, f.getvalue())
+        sha256 = hashlib.sha256(f.getvalue()).hexdigest()
+        print(f'{EMBEDDED}: SHA-256 {sha256}')
+        if sha256 != EMBEDDED_SHA256:
+            fail('that is not the embedded file to the byte, though it holds the same arrays: another version of zlib '
+                 'packs them differently; `git checkout data` brings the committed file back')
+        return
+
+    if args.dataset == 'usps':
+        digits = usps(args.root)
+    elif args.dataset == 'mnist60k':
+        digits = mnist(args.root)
+    elif args.seed == SEED:
+        digits = embedded()
+    else:
+        digits = mnist(args.root)
+        digits = drawn(digits, draw(digits, args.seed))
+    for split in ('train', 'test'):
+        X, Y = tensors(*digits[split])
+        path = tensor_path(args.dataset, split)
+        write_file(path, packed((X, Y)))
+        print(f'{path}: {len(X)} digits, 16x16; by class {" ".join(str(int(n)) for n in (Y > 0).sum(0))}')
+
+
+if __name__ == '__main__':
+    run(main)
