@@ -213,7 +213,7 @@ def checked(kind, low, high, what):
     return parse
 
 
-positive = checked(float, 1e-12, 1e12, 'a positive number, 1e12 at most')
+positive = checked(float, sys.float_info.min, sys.float_info.max, 'a positive number')
 count = checked(int, 1, 10**6, 'a whole number, 1 or more')
 seed = checked(int, 0, 2**63 - 1, 'a whole number, 0 or more')
 
