@@ -40,19 +40,18 @@ class Net(nn.Module):
     """
     16x16 image -> H1: 12 maps of 8x8 -> H2: 12 maps of 4x4 -> H3: 30 units -> 10 outputs.
 
-    In a map the weights are shared and the biases are not. seed fixes the initial weights.
+    In a map the weights are shared and the biases are not. seed fixes the initial weights. What the paper leaves open:
+    the connection table (12 rows of 8), the squashing function A tanh(S s), whether the initial range has the fan-in
+    under a square root, and the initial biases of the output.
     """
 
-    def __init__(self, seed=1337):
+    def __init__(self, seed=1337, table=BLOCKS, A=1.0, S=1.0, root=True, out_bias=-1.0):
         super().__init__()
-        self.table = BLOCKS
+        self.table, self.A, self.S = table, A, S
 
         # Section 3.4: weights are uniform in [-2.4/F, 2.4/F], F the unit's fan-in, "to keep the total inputs in the
         # operating range of the sigmoid". Assumed: F's square root, which is what does that; and the output biases.
-        g = torch.Generator().manual_seed(seed)
-        def uniform(fan_in, *shape):
-            return nn.Parameter((torch.rand(*shape, generator=g) - 0.5) * 2 * 2.4 / fan_in**0.5)
-
+        uniform = initial(seed, root)
         self.H1w = uniform(5*5, 12, 1, 5, 5)
         self.H2w = uniform(8*5*5, 12, 8, 5, 5)
         self.H3w = uniform(12*4*4, 192, 30)
@@ -60,7 +59,7 @@ class Net(nn.Module):
         self.H1b = nn.Parameter(torch.zeros(12, 8, 8))
         self.H2b = nn.Parameter(torch.zeros(12, 4, 4))
         self.H3b = nn.Parameter(torch.zeros(30))
-        self.outb = nn.Parameter(-torch.ones(10))
+        self.outb = nn.Parameter(torch.full((10,), out_bias))
 
         # the paper's own counts, from the structure that computes: an image, its units, and what each unit sees
         c = self.counts()
@@ -83,14 +82,45 @@ class Net(nn.Module):
     def forward(self, x):
         """Outputs (n, 10) for images (n, 1, 16, 16)."""
         x = F.pad(x, (2, 2, 2, 2), value=BACKGROUND)                     # x is now (n, 1, 20, 20)
-        x = torch.tanh(F.conv2d(x, self.H1w, stride=2) + self.H1b)       # x is now (n, 12, 8, 8): H1
+        x = self.squash(F.conv2d(x, self.H1w, stride=2) + self.H1b)      # x is now (n, 12, 8, 8): H1
 
         x = F.pad(x, (2, 2, 2, 2), value=BACKGROUND)                     # x is now (n, 12, 12, 12)
         x = x[:, sum(self.table, [])]                                    # x is now (n, 12*8, 12, 12): 8 for each map
-        x = torch.tanh(F.conv2d(x, self.H2w, stride=2, groups=12) + self.H2b)   # x is now (n, 12, 4, 4): H2
+        x = self.squash(F.conv2d(x, self.H2w, stride=2, groups=12) + self.H2b)   # x is now (n, 12, 4, 4): H2
 
-        x = torch.tanh(x.flatten(1) @ self.H3w + self.H3b)               # x is now (n, 30): H3
-        return torch.tanh(x @ self.outw + self.outb)                     # (n, 10): one output a class
+        x = self.squash(x.flatten(1) @ self.H3w + self.H3b)              # x is now (n, 30): H3
+        return self.squash(x @ self.outw + self.outb)                    # (n, 10): one output a class
+
+    def squash(self, s):
+        """Section 3.3: "a scaled hyperbolic tangent" of the weighted sums s."""
+        return self.A * torch.tanh(self.S * s)
+
+
+def initial(seed, root):
+    """A function that draws the next parameter: uniform(fan_in, *shape)."""
+    g = torch.Generator().manual_seed(seed)
+    return lambda F, *shape: nn.Parameter((torch.rand(*shape, generator=g) - 0.5) * 2 * 2.4 / (F**0.5 if root else F))
+
+
+class FullNet(nn.Module):
+    """Section 4's comparison, "a fully connected network with 40 hidden units": 256-40-10. Arguments as for Net."""
+
+    def __init__(self, seed=1337, A=1.0, S=1.0, root=True, out_bias=-1.0):
+        super().__init__()
+        self.A, self.S = A, S
+        uniform = initial(seed, root)
+        self.H3w = uniform(16*16, 256, 40)
+        self.outw = uniform(40, 40, 10)
+        self.H3b = nn.Parameter(torch.zeros(40))
+        self.outb = nn.Parameter(torch.full((10,), out_bias))
+        assert sum(p.numel() for p in self.parameters()) == 10_690       # the paper's count of its connections
+
+    def forward(self, x):
+        """Outputs (n, 10) for images (n, 1, 16, 16)."""
+        x = self.squash(x.flatten(1) @ self.H3w + self.H3b)              # x is now (n, 40)
+        return self.squash(x @ self.outw + self.outb)                    # (n, 10)
+
+    squash = Net.squash
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -100,18 +130,27 @@ class Diverged(ArithmeticError):
     """Training came to a value that is not finite."""
 
 
-def train_pass(net, X, T, rate, title=None):
+def train_pass(net, X, T, rates, order=None, engine='compiled', title=None):
     """
-    One pass over the patterns, X (n, 1, 16, 16) and targets T (n, 10), in the order given, the weights updated after
-    each pattern by plain gradient descent at a learning rate. Raises Diverged at the first value that is not finite.
+    One pass over the patterns, X (n, 1, 16, 16) and targets T (n, 10), in the order given (indices; as they are by
+    default), the weights updated after each: w -= rate dE/dw, E the mean squared error of its 10 outputs.
+
+    rates: {parameter's name: rate}, a number or a tensor of the parameter's shape. engine: 'compiled' is backprop.py;
+    'autograd' is the loop below, the reference for it. Raises Diverged at the first value that is not finite.
     """
-    for x, t in tqdm(zip(X.split(1), T.split(1)), title, len(X), leave=False, disable=None, unit='pattern'):
-        loss = (t - net(x)).square().mean()      # section 3.4: the mean squared error
+    order = range(len(X)) if order is None else order
+    if engine == 'compiled':
+        import backprop                  # here, for only this needs numba
+        if backprop.train_pass(net, X, T, rates, order) < len(order):
+            raise Diverged
+        return
+    for i in tqdm(order, title, leave=False, disable=None, unit='pattern'):
+        loss = (T[i:i+1] - net(X[i:i+1])).square().mean()
         net.zero_grad()
         loss.backward()
         with torch.no_grad():
-            for p in net.parameters():
-                p -= rate * p.grad
+            for name, p in net.named_parameters():
+                p -= rates[name] * p.grad
         if not all(p.isfinite().all() for p in net.parameters()):
             raise Diverged
 
@@ -126,17 +165,25 @@ PAPER = dict(zip(FIGURES, (2.5e-3, 0.14, 10, 1.8e-2, 5.0, 102, 12.1)))
 REFERENCE = dict(zip(FIGURES, (4.073383e-3, 0.62, 45, 2.838382e-2, 4.09, 82, None)))    # karpathy/lecun1989-repro
 
 
-def measure(net, X, T):
+def measure(net, X, T, engine='compiled'):
     """
     What the paper measures on a split, as a dict: loss, the mean over patterns and outputs of the squared error;
     error, in percent; misses; rejection, the percentage of patterns to reject for 1% error on the rest.
     """
-    with torch.no_grad():
-        out = net(X)
+    out = outputs(net, X, engine)
     misses = int((out.argmax(1) != T.argmax(1)).sum())
     rejected, error, _ = rejection_curve(out, T.argmax(1))
     return {'loss': float((T - out).square().mean()), 'error': 100 * misses / len(X), 'misses': misses,
             'rejection': float(rejected[error <= 1].min(initial=100.0))}   # all of them where no threshold reaches 1%
+
+
+def outputs(net, X, engine='compiled'):
+    """net(X) without a gradient. For a Net the compiled engine is quicker: PyTorch is slow at so many small windows."""
+    if isinstance(net, Net) and engine == 'compiled':
+        import backprop
+        return backprop.outputs(net, X)
+    with torch.no_grad():
+        return net(X)
 
 
 def rejection_curve(out, label):
@@ -227,6 +274,8 @@ def main():
     parser.add_argument('--passes', type=count, default=PASSES, metavar='N',
                         help=f'over the training digits (default: the paper\'s {PASSES})')
     parser.add_argument('--seed', type=seed, default=1337, metavar='N', help='of the initial weights (default: 1337)')
+    parser.add_argument('--engine', choices=('compiled', 'autograd'), default='compiled',
+                        help='backprop.py, compiled by numba, or the same by PyTorch, 100 times slower (default: compiled)')
     parser.add_argument('-o', '--output', default=os.path.join('out', 'base'), metavar='DIR',
                         help='where args.json, metrics.csv and model.pt go (default: out/base)')
     args = parser.parse_args()
@@ -235,12 +284,13 @@ def main():
     splits = {split: load(args.dataset, split) for split in ('train', 'test')}
     writable(args.output)
     net = Net(args.seed)
+    rates = dict.fromkeys(dict(net.named_parameters()), args.learning_rate)
 
     rows, seconds = [], 0.0
     for n in range(1, args.passes + 1):
         start = time.perf_counter()
         try:
-            train_pass(net, *splits['train'], args.learning_rate, f'pass {n}')
+            train_pass(net, *splits['train'], rates, engine=args.engine, title=f'pass {n}')
         except Diverged:
             if rows:
                 os.remove(os.path.join(args.output, 'model.pt'))
@@ -249,7 +299,7 @@ def main():
         seconds += time.perf_counter() - start
         print(n)
         for split, (X, T) in splits.items():
-            m = measure(net, X, T)
+            m = measure(net, X, T, args.engine)
             print(f'eval: split {split:5}. loss {m["loss"]:e}. error {m["error"]:.2f}%. misses: {m["misses"]}')
             rows.append({'pass': n, 'split': split, **m, 'seconds': seconds})
         sys.stdout.flush()
