@@ -126,19 +126,23 @@ class FullNet(nn.Module):
 # ---------------------------------------------------------------------------------------------------------------------
 # Section 3.4, learning
 
+RATE = {'sgd': 0.03, 'newton': 0.005}     # assumed
+DAMPING = 0.03      # Newton's: assumed
+CURVATURE = 500     # patterns that it is estimated on before each pass: assumed
+
+
 class Diverged(ArithmeticError):
     """Training came to a value that is not finite."""
 
 
-def train_pass(net, X, T, rates, order=None, engine='compiled', title=None):
+def train_pass(net, X, T, rates, order, engine='compiled', title=None):
     """
-    One pass over the patterns, X (n, 1, 16, 16) and targets T (n, 10), in the order given (indices; as they are by
-    default), the weights updated after each: w -= rate dE/dw, E the mean squared error of its 10 outputs.
+    One pass over the patterns, X (n, 1, 16, 16) and targets T (n, 10), in the order given (indices), the weights
+    updated after each: w -= rate dE/dw, E the mean squared error of the pattern's 10 outputs.
 
     rates: {parameter's name: rate}, a number or a tensor of the parameter's shape. engine: 'compiled' is backprop.py;
     'autograd' is the loop below, the reference for it. Raises Diverged at the first value that is not finite.
     """
-    order = range(len(X)) if order is None else order
     if engine == 'compiled':
         import backprop                  # here, for only this needs numba
         if backprop.train_pass(net, X, T, rates, order) < len(order):
@@ -153,6 +157,36 @@ def train_pass(net, X, T, rates, order=None, engine='compiled', title=None):
                 p -= rates[name] * p.grad
         if not all(p.isfinite().all() for p in net.parameters()):
             raise Diverged
+
+
+def newton_rates(net, X, rate, damping):
+    """
+    Section 3.4's "special version of Newton's algorithm that uses a positive, diagonal approximation of the Hessian":
+    {parameter's name: rate / (h + damping)}, h the second derivatives averaged over the patterns X (LeCun et al. 1998,
+    "Efficient BackProp", section 7). The damping keeps the steps where the cost is flat from growing without bound.
+    """
+    import backprop
+    return {name: rate / (h + damping) for name, h in backprop.curvature(net, X).items()}
+
+
+def train(net, X, T, passes, rate, optimizer='sgd', damping=DAMPING, shuffle=None, engine='compiled'):
+    """
+    Train net in place; yields (pass, seconds of training so far) after each pass. Raises Diverged.
+
+    The order is constant, as the paper's was, unless shuffle is a seed: then it is drawn anew for each pass.
+    """
+    rates = dict.fromkeys(dict(net.named_parameters()), rate)
+    train_pass(net, X, T, rates, [], engine)     # of no patterns: compiles the engine if need be, before time is taken
+    g = None if shuffle is None else torch.Generator().manual_seed(shuffle)
+    seconds = 0.0
+    for n in range(1, passes + 1):
+        start = time.perf_counter()
+        if optimizer == 'newton':
+            rates = newton_rates(net, X[::len(X) // CURVATURE + 1], rate, damping)
+        order = range(len(X)) if g is None else torch.randperm(len(X), generator=g).tolist()
+        train_pass(net, X, T, rates, order, engine, f'pass {n}')
+        seconds += time.perf_counter() - start
+        yield n, seconds
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -269,8 +303,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--dataset', choices=DATASETS, default='mnist', help='the digits, as prepro.py made them '
                         '(default: mnist)')
-    parser.add_argument('-l', '--learning-rate', type=positive, default=0.03, metavar='RATE',
-                        help='assumed: the paper does not give one (default: 0.03)')
+    parser.add_argument('--optimizer', choices=tuple(RATE), default='sgd',
+                        help='plain gradient descent, or the paper\'s Newton (default: sgd)')
+    parser.add_argument('-l', '--learning-rate', type=positive, metavar='RATE',
+                        help='assumed: the paper does not give one (default: '
+                        + ', '.join(f'{rate} for {optimizer}' for optimizer, rate in RATE.items()) + ')')
     parser.add_argument('--passes', type=count, default=PASSES, metavar='N',
                         help=f'over the training digits (default: the paper\'s {PASSES})')
     parser.add_argument('--seed', type=seed, default=1337, metavar='N', help='of the initial weights (default: 1337)')
@@ -279,34 +316,31 @@ def main():
     parser.add_argument('-o', '--output', default=os.path.join('out', 'base'), metavar='DIR',
                         help='where args.json, metrics.csv and model.pt go (default: out/base)')
     args = parser.parse_args()
+    args.learning_rate = args.learning_rate or RATE[args.optimizer]
 
     torch.set_num_threads(1)            # two are slower on a net of this size
     splits = {split: load(args.dataset, split) for split in ('train', 'test')}
     writable(args.output)
     net = Net(args.seed)
-    rates = dict.fromkeys(dict(net.named_parameters()), args.learning_rate)
+    rows = []
+    try:
+        for n, seconds in train(net, *splits['train'], args.passes, args.learning_rate, args.optimizer,
+                                engine=args.engine):
+            print(n)
+            for split, (X, T) in splits.items():
+                m = measure(net, X, T, args.engine)
+                print(f'eval: split {split:5}. loss {m["loss"]:e}. error {m["error"]:.2f}%. misses: {m["misses"]}')
+                rows.append({'pass': n, 'split': split, **m, 'seconds': seconds})
+            sys.stdout.flush()
+            save(args, rows, net)
+    except Diverged:
+        done = len(rows) // 2
+        if done:
+            os.remove(os.path.join(args.output, 'model.pt'))
+        fail(f'training diverged in pass {done + 1}: a value is no longer finite; no model is kept, and of the '
+             f'measurements the {done} passes before; try a learning rate smaller than {args.learning_rate}')
 
-    rows, seconds = [], 0.0
-    for n in range(1, args.passes + 1):
-        start = time.perf_counter()
-        try:
-            train_pass(net, *splits['train'], rates, engine=args.engine, title=f'pass {n}')
-        except Diverged:
-            if rows:
-                os.remove(os.path.join(args.output, 'model.pt'))
-            fail(f'training diverged in pass {n}: a value is no longer finite; no model is kept, and of the '
-                 f'measurements the {n - 1} passes before; try a learning rate smaller than {args.learning_rate}')
-        seconds += time.perf_counter() - start
-        print(n)
-        for split, (X, T) in splits.items():
-            m = measure(net, X, T, args.engine)
-            print(f'eval: split {split:5}. loss {m["loss"]:e}. error {m["error"]:.2f}%. misses: {m["misses"]}')
-            rows.append({'pass': n, 'split': split, **m, 'seconds': seconds})
-        sys.stdout.flush()
-        save(args, rows, net)
-
-    train, test = rows[-2:]
-    print(table({'paper, 1989': PAPER, 'reproduction, 2022': REFERENCE, 'this run': figures(train, test)}))
+    print(table({'paper, 1989': PAPER, 'reproduction, 2022': REFERENCE, 'this run': figures(*rows[-2:])}))
     before = DAYS * 24 * 60 * 60 * args.passes / PASSES
     print(f'trained for {args.passes} passes in {seconds:.1f} s: {before / seconds:,.0f} times faster than in 1989 '
           f'({DAYS} days for {PASSES} passes)')
