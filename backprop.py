@@ -457,6 +457,26 @@ def train_full(params, rates, A, S, X, T, order):
     return len(order)
 
 
+@compiled
+def full_curvature(params, squares, curvature, rates, A, S, X):
+    """As net_curvature."""
+    w1, b1, w2, b2 = params
+    s1, y1, d1, s2, out, d2 = zeros(40), zeros(48), zeros(48), zeros(10), zeros(10), zeros(10)
+    for n in range(len(X)):
+        full_sums(w1, b1, X[n], s1)
+        squash(s1, y1, A, S)
+        full_sums(w2, b2, y1, s2)
+        squash(s2, out, A, S)
+        d2[:] = f32(2 / 10)
+        times_slope(d2, out, A, S, 2)
+        full_deltas(squares[2], d2, d1)
+        full_change(curvature[2], rates[2], d2, y1**2)
+        change(curvature[3], rates[3], d2)
+        times_slope(d1, y1, A, S, 2)
+        full_change(curvature[0], rates[0], d1, X[n]**2)
+        change(curvature[1], rates[1], d1[:40])
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # the way in: repro.py's nets and PyTorch's tensors
 
@@ -548,7 +568,7 @@ def outputs(net, X):
 
 def curvature(net, X):
     """
-    {parameter's name: d2E/dw2, averaged over the patterns X (n, 1, 16, 16)}, of the parameter's shape, never negative.
+    {parameter's name: d2E/dw2, averaged over the patterns X}, of the parameter's shape, never negative.
 
     The diagonal approximation of LeCun 1987 and of Becker and LeCun 1988: second derivatives go down as deltas do,
     with weights, inputs and slopes squared, without the term in the squashing function's second derivative (which may
@@ -557,11 +577,13 @@ def curvature(net, X):
     params = share(net)
     views, arrays, rates = {}, [], []
     for name in NAMES:
+        if not hasattr(net, name):
+            continue
         p = getattr(net, name)
         array, views[name] = lay_out(torch.zeros(p.shape))
         arrays.append(array)
         rates.append(lay_out(torch.full(p.shape, -1 / len(X)))[0])
-    call(net_curvature, params, tuple(p**2 for p in params), tuple(arrays), tuple(rates), *unit(net), *patterns(X))
+    call(net_curvature if hasattr(net, 'table') else full_curvature, params, tuple(p**2 for p in params), tuple(arrays), tuple(rates), *unit(net), *patterns(X))
     return views
 
 

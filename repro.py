@@ -177,6 +177,8 @@ def train(net, X, T, passes, rate, optimizer='sgd', damping=DAMPING, shuffle=Non
     """
     rates = dict.fromkeys(dict(net.named_parameters()), rate)
     train_pass(net, X, T, rates, [], engine)     # of no patterns: compiles the engine if need be, before time is taken
+    if optimizer == 'newton':
+        newton_rates(net, X[:1], rate, damping)
     g = None if shuffle is None else torch.Generator().manual_seed(shuffle)
     seconds = 0.0
     for n in range(1, passes + 1):
@@ -297,6 +299,18 @@ def checked(kind, low, high, what):
 positive = checked(float, sys.float_info.min, sys.float_info.max, 'a positive number')
 count = checked(int, 1, 10**6, 'a whole number, 1 or more')
 seed = checked(int, 0, 2**63 - 1, 'a whole number, 0 or more')
+
+
+def seeds(text):
+    """An argparse type: '0-9' or '0,3,5' or '7' as a list of seeds."""
+    found = []
+    for part in text.split(','):
+        low, dash, high = part.partition('-')
+        low = seed(low)
+        found += range(low, (seed(high) if dash else low) + 1)
+    if not found or len(found) > 10**4:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a range of seeds such as 0-9 or 0,3,5')
+    return found
 
 
 def main():
