@@ -1,0 +1,52 @@
+# make          from a fresh clone to the 1989 net, trained: a virtual environment, what the scripts need, the digits,
+#               the paper's 23 passes over them
+# make test     the same environment, pytest in it, and the tests
+# make clean    remove the tensors and the trained net, but not the environment, and not results/
+#
+# All it takes is Python 3.10 or newer, with venv. `make PYTHON=python3.12` names another than python3. What is done is
+# not done again.
+
+PYTHON ?= python3
+VENV ?= .venv
+
+RUN := $(VENV)/bin/python
+TENSORS := data/mnist/train1989.pt data/mnist/test1989.pt
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.PHONY: all test clean
+
+all: out/base/model.pt
+	@echo
+	@echo 'Done. The last pass, as out/base/metrics.csv has it:'
+	@{ head -n 1 out/base/metrics.csv; tail -n 2 out/base/metrics.csv; } | sed 's/^/    /'
+	@echo 'To train again: make clean all. To vary: $(RUN) repro.py --help'
+
+test: $(VENV)/installed-dev
+	$(RUN) -m pytest $(PYTEST)
+
+clean:
+	rm -rf out/base $(TENSORS) .pytest_cache __pycache__ tests/__pycache__
+	@rmdir out data/mnist 2>/dev/null || true
+
+# The environment comes after the `|`: a newer one is no reason to train again.
+out/base/model.pt: repro.py backprop.py $(TENSORS) | $(VENV)/installed
+	$(RUN) repro.py
+
+# A pattern rule that makes two files runs once for both, in any version of make.
+data/%/train1989.pt data/%/test1989.pt: prepro.py data/mnist1989.npz | $(VENV)/installed
+	$(RUN) prepro.py --dataset $*
+
+$(VENV)/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
+	    { echo '$(PYTHON) is not Python 3.10 or newer; name one that is: make PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo '$(PYTHON) has no venv; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@echo 'installing what requirements.txt asks for; PyTorch is large, and may take some minutes'
+	$(RUN) -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	$(RUN) -m pip install --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,155 @@
+"""
+How fast is a training step? Not a test: run it by hand, on a quiet machine.
+
+    python tests/bench.py [--rounds 5] [--out results/bench.csv]
+
+One process, one core, except where it says otherwise; the candidates take turns, and the median of the rounds counts.
+
+autograd, default threads   an eager PyTorch loop as the 2022 reproduction wrote it, with PyTorch's own choice of threads
+autograd, 1 thread          the same, on one core
+engine autograd             repro.py --engine autograd
+engine compiled             repro.py's default, backprop.py
+arithmetic limit            the step's multiply-adds, at the speed of a large float32 matrix product on the same core
+"""
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+import torch                                                             # noqa: E402
+import torch.nn.functional as F                                          # noqa: E402
+from tqdm import tqdm                                                    # noqa: E402
+
+import prepro                                                            # noqa: E402
+import repro                                                             # noqa: E402
+
+
+def multiply_adds(net):
+    """Multiply-adds of one training step: sums, deltas down to H1, weight changes; a change of a weight counts one."""
+    layers = net.counts()
+    connections = {name: c - units for name, (units, c, _) in layers.items() if name != 'all'}    # biases only add
+    forward = sum(connections.values())
+    deltas = forward - connections['H1']                                 # nothing below H1 wants to know
+    return forward + deltas + forward + layers['all'][2]
+
+
+def reference_steps(net, X, T, n, rate=0.03):
+    """n steps as an eager loop with torch.optim does them, H2 as three convolutions over concatenated maps."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=rate)
+    for i in range(n):
+        x = F.pad(X[i:i+1], (2, 2, 2, 2), value=-1.0)
+        x = torch.tanh(F.conv2d(x, net.H1w, stride=2) + net.H1b)
+        x = F.pad(x, (2, 2, 2, 2), value=-1.0)
+        parts = x[:, 0:8], x[:, 4:12], torch.cat((x[:, 0:4], x[:, 8:12]), dim=1)
+        x = torch.cat([F.conv2d(part, net.H2w[4*k:4*k + 4], stride=2) for k, part in enumerate(parts)], dim=1)
+        x = torch.tanh(x + net.H2b).flatten(1)
+        x = torch.tanh(x @ net.H3w + net.H3b)
+        x = torch.tanh(x @ net.outw + net.outb)
+        loss = torch.mean((T[i:i+1] - x)**2)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+
+def timed(f, *args):
+    start = time.perf_counter()
+    f(*args)
+    return time.perf_counter() - start
+
+
+def machine():
+    """The processor's name, as far as the system tells."""
+    try:
+        with open('/proc/cpuinfo') as f:
+            name = next(line.split(':')[1].strip() for line in f if line.startswith('model name'))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f'{name}, {os.cpu_count()} cores'
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--rounds', type=repro.count, default=5, metavar='N', help='default: 5')
+    parser.add_argument('--out', metavar='CSV', help='write the table there as well')
+    args = parser.parse_args()
+    default_threads = torch.get_num_threads()
+    X, T = prepro.tensors(*prepro.embedded()['train'])
+    X_test, T_test = prepro.tensors(*prepro.embedded()['test'])
+    nets = {name: repro.Net() for name in ('eager', 'autograd', 'compiled')}
+    step = multiply_adds(nets['compiled'])
+    rates = dict.fromkeys(dict(nets['compiled'].named_parameters()), 0.03)
+    order, some = range(len(X)), range(400)
+
+    def eager(threads):
+        torch.set_num_threads(threads)
+        seconds = timed(reference_steps, nets['eager'], X, T, len(some)) / len(some)
+        torch.set_num_threads(1)
+        return seconds
+
+    a = torch.rand(1024, 1024)
+    candidates = {
+        f'autograd, default threads ({default_threads})': lambda: eager(default_threads),
+        'autograd, 1 thread': lambda: eager(1),
+        'engine autograd': lambda: timed(repro.train_pass, nets['autograd'], X, T, rates, some, 'autograd') / len(some),
+        'engine compiled': lambda: timed(repro.train_pass, nets['compiled'], X, T, rates, order) / len(X),
+        'arithmetic limit': lambda: min(timed(torch.matmul, a, a) for _ in range(10)) / len(a)**3 * step,
+        'evaluation, a pattern': lambda: timed(repro.outputs, nets['compiled'], X) / len(X),
+    }
+    torch.set_num_threads(1)
+    repro.train_pass(nets['compiled'], X, T, rates, [])                  # compile
+    repro.outputs(nets['compiled'], X[:1])
+    seconds = {name: [] for name in candidates}
+    for _ in tqdm(range(args.rounds), unit='round', disable=None):
+        for name, f in candidates.items():
+            seconds[name].append(f())
+    seconds = {name: statistics.median(s) for name, s in seconds.items()}
+    us = {name: s * 1e6 for name, s in seconds.items()}
+
+    def seeds(n):
+        runs = [repro.Net(seed) for seed in range(n)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda net: repro.train_pass(net, X, T, rates, order), runs))
+
+    n = 2 * os.cpu_count()
+    whole = {}
+    whole[f'{n} seeds on all cores, a pass each'] = statistics.median(timed(seeds, n) for _ in range(args.rounds))
+    with tempfile.TemporaryDirectory() as folder:
+        script = os.path.join(os.path.dirname(os.path.abspath(repro.__file__)), 'repro.py')
+        for split in ('train', 'test'):
+            path = os.path.join(folder, prepro.tensor_path('mnist', split))
+            prepro.write_file(path, prepro.packed(prepro.tensors(*prepro.embedded()[split])))
+        quiet = {'cwd': folder, 'stdout': subprocess.DEVNULL, 'check': True}
+        whole['import torch'] = statistics.median(
+            timed(lambda: subprocess.run([sys.executable, '-c', 'import torch'], **quiet)) for _ in range(args.rounds))
+        whole['python repro.py, 23 passes'] = statistics.median(
+            timed(lambda: subprocess.run([sys.executable, script], **quiet)) for _ in range(args.rounds))
+
+    compiled, limit = us['engine compiled'], us['arithmetic limit']
+    print(f'{machine()}; Python {platform.python_version()}, torch {torch.__version__}')
+    print(f'{step:,} multiply-adds a training step\n')
+    print(f'{"a pattern":38}{"us":>10}{"/ compiled":>12}{"/ limit":>10}')
+    rows = []
+    for name, t in us.items():
+        print(f'{name:38}{t:10.2f}{t / compiled:12.2f}{t / limit:10.2f}')
+        rows.append((name, t / 1e6))
+    training = repro.PASSES * len(X) * seconds['engine compiled']
+    print(f'\n{"whole":38}{"s":>10}')
+    for name, t in whole.items():
+        print(f'{name:38}{t:10.2f}')
+        rows.append((name, t))
+    extra = (whole['python repro.py, 23 passes'] - whole['import torch']) / training
+    print(f'{"of that 23 passes of training":38}{training:10.2f}')
+    print(f'\npython repro.py less the import of torch takes {extra:.2f} times the training itself')
+    if args.out:
+        prepro.write_file(args.out, ('what,seconds,machine\n' + ''.join(
+            f'"{name}",{t:.6g},"{machine()}"\n' for name, t in rows)).encode())
+
+
+if __name__ == '__main__':
+    prepro.run(main)
