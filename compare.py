@@ -3,7 +3,7 @@ Named recipes over many seeds, and the paper's table (section 4) with theirs bes
 
     python compare.py                           # the paper, the 2022 reproduction, the fully connected net; 10 seeds
     python compare.py rate_0.01 rate_0.1        # some recipes
-    python compare.py all --dataset usps        # all of them
+    python compare.py open                      # a group: the open questions, one at a time around `paper`
 
 Each run is a row of a CSV file, written as it ends; runs that are there already are not done again, so a command may be
 interrupted and repeated. The table is of the recipes named, from that file. Runs differ in nothing but the seed of the
@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 import torch
 from tqdm import tqdm
 
+import prepro
 import repro
 from prepro import DATASETS, fail, run
 from repro import BLOCKS, FIGURES, PAPER, PASSES, REFERENCE, Diverged, FullNet, Net
@@ -79,8 +80,12 @@ VARIANTS = {        # the open questions, one at a time: what is changed in `pap
 }
 RECIPES |= {name: (note, PAPER_SETTINGS | changed) for name, (note, changed) in VARIANTS.items()}
 RECIPES |= {
-    'train_first': ("the reference's other draw of MNIST, training digits first; --dataset mnist", REFERENCE_SETTINGS),
-    'passes_100': ("the reference's settings for 100 passes, for --dataset mnist60k", REFERENCE_SETTINGS | {'passes': 100}),
+    'test_first': ("the reference's draw of MNIST; with --dataset mnist60k",
+                   REFERENCE_SETTINGS | {'draw': ('test', 'train')}),
+    'train_first': ('its other draw, the training digits first; likewise',
+                    REFERENCE_SETTINGS | {'draw': ('train', 'test')}),
+    'passes_100': ("the reference's settings for 100 passes; with --dataset mnist60k",
+                   REFERENCE_SETTINGS | {'passes': 100}),
 }
 FIT = {             # what `paper` was fitted with: runs that measure no test digit
     f'fit_{unit}_{level}_{rate}_{damping}':
@@ -88,7 +93,8 @@ FIT = {             # what `paper` was fitted with: runs that measure no test di
     for unit, settings, levels in (('tanh', {}, (0.7, 0.8, 0.9)), ('lecun', LECUN_UNIT, (1.0, 1.37)))
     for level in levels for rate in (0.0005, 0.001, 0.002, 0.004) for damping in (0.01, 0.03, 0.1)
 }
-GROUPS = {'table': ['paper', 'reference', 'fc40'], 'open': ['paper', *VARIANTS], 'fit': list(FIT), 'all': list(RECIPES)}
+GROUPS = {'table': ['paper', 'reference', 'fc40'], 'open': ['paper', *VARIANTS],
+          'draws': ['test_first', 'train_first'], 'fit': list(FIT)}
 RECIPES |= FIT
 
 COLUMNS = ('recipe', 'dataset', 'seed', *FIGURES, 'seconds')
@@ -101,6 +107,8 @@ def one_run(recipe, seed, splits):
     settings = dict(RECIPES[recipe][1])
     passes, rate, level = settings.pop('passes'), settings.pop('rate'), settings.pop('level', 1.0)
     training = {key: settings.pop(key) for key in ('optimizer', 'damping', 'shuffle') if key in settings}
+    if 'draw' in settings:
+        splits = prepro.drawn(splits, prepro.draw(splits, order=settings.pop('draw')))
     net = (FullNet if settings.pop('full', False) else Net)(seed, **settings)
     X, Y = splits['train']
     try:

@@ -1,0 +1,509 @@
+"""
+The pictures of README.md, in results/: example digits, the net, its learning curves, what it learnt, what it gets wrong,
+error against rejection, the ladder of later ideas, and time.
+
+    python figures.py                   # all eight
+    python figures.py curves wrong      # some of them
+
+The nets are trained on the spot, in a minute or two; data/usps and data/mnist are as prepro.py makes them. `ladder` is
+drawn from results/modern.csv, `speed` from results/bench.csv. The same inputs give the same bytes.
+"""
+import argparse
+import csv
+import functools
+import io
+import os
+import statistics
+import sys
+
+import matplotlib
+import numpy as np
+import torch
+
+import compare
+import prepro
+import repro
+from prepro import fail, run, write_file
+
+matplotlib.use('Agg')                   # draws to memory: no screen is needed
+import matplotlib.pyplot as plt                                          # noqa: E402
+from matplotlib.patches import Polygon, Rectangle                        # noqa: E402
+
+SEEDS = range(5)                        # of the nets in curves and rejection; the first is the one to look at elsewhere
+MODERN = os.path.join('results', 'modern.csv')
+BENCH = os.path.join('results', 'bench.csv')
+
+# What the 2022 reproduction published, and no other file here has.
+REFERENCE_LADDER = (repro.REFERENCE['test_error'], 4.38, 3.59, 2.19, 1.59)   # %, its steps from 1989 up, on MNIST
+REFERENCE_SECONDS = 90                  # "about 90 seconds" for the 23 passes, on a laptop of 2020
+
+# ---------------------------------------------------------------------------------------------------------------------
+# one style: a README's column is about 830 pixels wide, so a picture is 8.3 inches, and a point 1.4 pixels
+
+WIDTH, DPI = 8.3, 150
+# Okabe and Ito's colours, which the colour-blind can tell apart; in grey these differ in lightness.
+BLUE, ORANGE, GREEN, BLACK, GREY, PALE = '#0072B2', '#E69F00', '#009E73', '#000000', '#777777', '#DDDDDD'
+NAMES = {'usps': "USPS, the paper's digits", 'mnist': 'MNIST'}
+COLOUR = {'usps': BLUE, 'mnist': ORANGE}
+
+plt.rcdefaults()
+plt.rcParams.update({
+    'figure.dpi': DPI, 'savefig.dpi': DPI, 'font.size': 9.5, 'axes.titlesize': 10, 'axes.titlelocation': 'left',
+    'axes.spines.top': False, 'axes.spines.right': False, 'axes.grid': True, 'axes.axisbelow': True,
+    'grid.color': '#E4E4E4', 'grid.linewidth': 0.7, 'lines.linewidth': 1.8, 'legend.frameon': False,
+    'legend.fontsize': 9, 'image.cmap': 'gray_r', 'image.interpolation': 'nearest'})
+
+
+def canvas(height, *args, **kwargs):
+    """A figure of the common width, and its axes."""
+    return plt.subplots(*args, figsize=(WIDTH, height), layout='constrained', **kwargs)
+
+
+def png(fig):
+    """The figure as the bytes of a PNG file, without the date or version that would make them differ."""
+    f = io.BytesIO()
+    fig.savefig(f, format='png', metadata={'Software': None})
+    plt.close(fig)
+    return f.getvalue()
+
+
+def bare(ax):
+    """Only what is drawn in it: no axis, grid or ticks."""
+    ax.set_axis_off()
+    return ax
+
+
+def mosaic(images, columns, gap, empty):
+    """Images (n, h, w), row by row on a sheet, `gap` of the value `empty` around each."""
+    n, h, w = images.shape
+    rows = -(-n // columns)
+    sheet = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap), empty, np.float32)
+    for i, image in enumerate(images):
+        y, x = gap + i // columns * (h + gap), gap + i % columns * (w + gap)
+        sheet[y:y + h, x:x + w] = image
+    return sheet
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the nets
+
+@functools.cache
+def digits(dataset, split):
+    return repro.load(dataset, split)
+
+
+@functools.cache
+def trained(recipe, dataset, seed):
+    """
+    One of compare.py's recipes, trained: the net, its target level, and what repro.measure says after each pass, as
+    {split: {figure: [one number a pass]}}.
+    """
+    settings = dict(compare.RECIPES[recipe][1])
+    passes, rate, level = settings.pop('passes'), settings.pop('rate'), settings.pop('level', 1.0)
+    training = {key: settings.pop(key) for key in ('optimizer', 'damping', 'shuffle') if key in settings}
+    net = (repro.FullNet if settings.pop('full', False) else repro.Net)(seed, **settings)
+    X, Y = digits(dataset, 'train')
+    rows = {'train': [], 'test': []}
+    try:
+        for _ in repro.train(net, X, Y * level, passes, rate, **training):
+            for split, measured in rows.items():
+                X, Y = digits(dataset, split)
+                measured.append(repro.measure(net, X, Y * level))
+    except repro.Diverged:
+        fail(f'recipe {recipe} diverged on {dataset} with seed {seed}; there is nothing to draw')
+    return net, level, {split: {key: np.array([m[key] for m in measured]) for key in measured[0]}
+                        for split, measured in rows.items()}
+
+
+def band(ax, x, curves, colour, style, label):
+    """Curves (n, len(x)) as their mean, and the range that they span."""
+    ax.fill_between(x, curves.min(0), curves.max(0), color=colour, alpha=0.25, linewidth=0)
+    ax.plot(x, curves.mean(0), style, color=colour, label=label)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the figures: each returns the bytes of a PNG file
+
+def draw_digits(each=4):
+    """Examples of the digits, as in the paper's section 2: the first `each` of each class."""
+    def first(images, labels, rows):
+        chosen = [np.flatnonzero(labels == c) for c in range(10)]
+        return np.array([i[r % len(i)] for r in range(rows) for i in chosen if len(i)])
+
+    images, labels = prepro.embedded()['train']
+    chosen = first(images, labels, each)
+    X, _ = prepro.tensors(images[chosen], labels[chosen])
+    sheets = {'MNIST, 28x28 as it comes': images[chosen] / 127.5 - 1, 'MNIST, the same at 16x16': X[:, 0].numpy()}
+    for split, name in (('train', 'training'), ('test', 'test')):
+        X, Y = digits('usps', split)
+        sheets[f"USPS, the paper's digits, 16x16 as it comes: {name}"] = \
+            X[first(X, Y.argmax(1).numpy(), each), 0].numpy()
+    fig, axes = canvas(4.3, 2, 2)
+    for ax, (title, sheet) in zip(axes.T.flat, sheets.items()):
+        bare(ax).set_title(title)
+        ax.imshow(mosaic(sheet, 10, sheet.shape[-1] // 4, -1), vmin=-1, vmax=1)
+    return png(fig)
+
+
+def draw_architecture():
+    """The net, every cell a unit, to scale; its counts; and which maps of H1 each map of H2 sees."""
+    net = repro.Net()
+    counts = net.counts()
+    images, labels = prepro.embedded()['train']
+    X, _ = prepro.tensors(images[:1], labels[:1])
+    fig, ax = canvas(5.7)
+    bare(ax).set_aspect('equal')
+
+    def grid(x, y, rows, columns, colour, size=1.0):
+        """rows x columns units, the first at the top left of (x, y); y grows downwards."""
+        ax.add_patch(Rectangle((x, y), columns * size, rows * size, facecolor='white', edgecolor=colour, linewidth=0.9))
+        for i in range(1, rows):
+            ax.plot((x, x + columns * size), (y + i * size,) * 2, color=colour, linewidth=0.25)
+        for i in range(1, columns):
+            ax.plot((x + i * size,) * 2, (y, y + rows * size), color=colour, linewidth=0.25)
+
+    def maps(x, biases, chosen):
+        """The maps of a layer, three a row, about the middle line 18; those chosen stand out. Their corners."""
+        n, h, w = biases.shape
+        corners = [(x + k % 3 * (w + 1), 18 + (k // 3 - 2) * (h + 1) + 0.5) for k in range(n)]
+        for k, (left, top) in enumerate(corners):
+            grid(left, top, h, w, BLUE if k in chosen else '#AAAAAA')
+        return corners
+
+    def window(left, top, right_x, right_y, colour):
+        """A 5x5 window, and lines from it to the unit that sees it."""
+        ax.add_patch(Rectangle((left, top), 5, 5, facecolor=colour, edgecolor='none', alpha=0.35, zorder=3))
+        for dy in (0, 5):
+            ax.plot((left + 5, right_x), (top + dy, right_y + (dy > 0)), color=colour, linewidth=0.8, zorder=4)
+        ax.add_patch(Rectangle((right_x, right_y), 1, 1, facecolor=colour, edgecolor='none', zorder=4))
+
+    # where things stand, in cells from the left: the image, H1, H2, H3, output
+    x0, x1, x2, x3, x4, top = 0, 26, 65, 92, 106, 18
+    seen_by = 5                         # the map of H2 whose windows are shown
+    ax.imshow(X[0, 0].numpy(), extent=(x0, x0 + 16, top + 8, top - 8), vmin=-1, vmax=1)
+    ax.add_patch(Rectangle((x0, top - 8), 16, 16, facecolor='none', edgecolor=BLACK, linewidth=0.9))
+    h1 = maps(x1, net.H1b, net.table[seen_by])
+    h2 = maps(x2, net.H2b, [seen_by])
+    first = h1[net.table[seen_by][0]]
+    window(x0 + 6, top - 8 + 4, first[0] + 4, first[1] + 3, ORANGE)      # unit (3, 4): rows 2*3-2 on, columns 2*4-2 on
+    for k in net.table[seen_by]:
+        window(h1[k][0] + 2, h1[k][1], h2[seen_by][0] + 2, h2[seen_by][1] + 1, ORANGE)       # unit (1, 2) likewise
+    outputs = len(net.outb)
+    hidden = len(net.H3b)
+    edge2 = x2 + 3 * (net.H2b.shape[2] + 1) - 1
+    for left, right, l0, l1, r0, r1 in ((edge2, x3, top - 10 + .5, top + 9.5, top - hidden / 2, top + hidden / 2),
+                                        (x3 + 1, x4, top - hidden / 2, top + hidden / 2, top - outputs, top + outputs)):
+        ax.add_patch(Polygon([(left, l0), (right, r0), (right, r1), (left, l1)], facecolor=PALE, edgecolor='none',
+                             alpha=0.6, zorder=0))
+    grid(x3, top - hidden / 2, hidden, 1, BLUE)
+    grid(x4, top - outputs, outputs, 1, BLUE, 2)
+    for c in range(outputs):
+        ax.text(x4 + 3.2, top - outputs + 2 * c + 1, str(c), va='center', fontsize=9)
+    (n1, s1, _), (n2, s2, _) = net.H1b.shape, net.H2b.shape
+    size = X.shape[-1]
+    for x, name, text in ((x0 + 8, 'image', f'{size}x{size}'), (x1 + 13, 'H1', f'{n1} maps of {s1}x{s1}'),
+                          (x2 + 7, 'H2', f'{n2} maps of {s2}x{s2}'), (x3 + .5, 'H3', f'{hidden} units'),
+                          (x4 + 1, 'output', f'{outputs} units')):
+        ax.text(x, -6.5, name, ha='center', weight='bold')
+        ax.text(x, -3, text, ha='center')
+    for x, y, text in ((21, 33, 'windows of\n5x5, 2 apart'), (57.5, 33, 'windows of\n5x5, 2 apart'),
+                       ((edge2 + x3) / 2, top, 'fully\nconnected'), ((x3 + 1 + x4) / 2, top, 'fully\nconnected')):
+        ax.text(x, y, text, ha='center', va='center', fontsize=8.5, color='#555555')
+
+    # below, on the left the counts, on the right the table
+    y = 45
+    for column, title in zip((22, 38, 56), ('units', 'connections', 'free parameters')):
+        ax.text(column, y, title, ha='right', fontsize=9, color=GREY)
+    for i, (layer, numbers) in enumerate(counts.items()):
+        weight = 'bold' if layer == 'all' else 'normal'
+        ax.text(0, y + 4 * (i + 1), layer, weight=weight)
+        for column, number in zip((22, 38, 56), numbers):
+            ax.text(column, y + 4 * (i + 1), f'{number:,}', ha='right', weight=weight)
+    ax.text(0, y + 4 * (len(counts) + 1) + .5, f'"all" counts the {size * size} units of the image', fontsize=8.5,
+            color=GREY)
+    cell, left, top = 2.3, 79, y - 1.5
+    ax.text(left + cell * n1 / 2, top - 4.2, 'map of H1', ha='center', fontsize=9, color=GREY)
+    ax.text(left - 5, top + cell * n2 / 2, 'is seen by\nmap of H2', ha='right', va='center', fontsize=9, color=GREY)
+    for m, row in enumerate(net.table):
+        ax.text(left - 1, top + cell * (m + .5), str(m), ha='right', va='center', fontsize=7)
+        for k in range(n1):
+            if m == 0:
+                ax.text(left + cell * (k + .5), top - .8, str(k), ha='center', va='bottom', fontsize=7)
+            colour = (ORANGE if m == seen_by else BLUE) if k in row else 'white'
+            ax.add_patch(Rectangle((left + cell * k, top + cell * m), cell, cell, facecolor=colour, edgecolor=GREY,
+                                   linewidth=0.5))
+    ax.set(xlim=(-1, 112), ylim=(top + cell * n2 + 1, -10))
+    return png(fig)
+
+
+def draw_curves():
+    """The paper's learning curves: MSE and error after each pass, train and test, and where the paper ended."""
+    fig, axes = canvas(4.0, 1, 2)
+    for ax, key, title, ticks in ((axes[0], 'loss', 'mean squared error', (0.003, 0.01, 0.03)),
+                                  (axes[1], 'error', 'error, %', (0.1, 0.3, 1, 3, 10))):
+        for dataset in NAMES:
+            histories = [trained('paper', dataset, seed)[2] for seed in SEEDS]
+            for split, style in (('train', '--'), ('test', '-')):
+                curves = np.array([h[split][key] for h in histories])
+                x = np.arange(1, curves.shape[1] + 1)
+                band(ax, x, curves, COLOUR[dataset], style, f'{NAMES[dataset].split(",")[0]}, {split}')
+        for split, marker in (('train', 'v'), ('test', '^')):
+            ax.plot(repro.PASSES, repro.PAPER[f'{split}_{key}'], marker, color=BLACK, markersize=8, clip_on=False,
+                    zorder=5, linestyle='none', label=f'the paper after {repro.PASSES} passes, {split}')
+        ax.set(yscale='log', title=title, xlabel='pass', xlim=(1, repro.PASSES), xticks=(1, 5, 10, 15, 20, 23))
+        ax.set_yticks(ticks, [f'{t:g}' for t in ticks])
+        ax.set_yticks([], minor=True)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=3, alignment='left',
+               title=f'lines: the mean of {len(SEEDS)} seeds; bands: from the lowest to the highest')
+    return png(fig)
+
+
+def draw_kernels(dataset='usps'):
+    """What H1 learnt to see, and what one test digit does to each layer."""
+    net, level, _ = trained('paper', dataset, SEEDS[0])
+    X, Y = digits(dataset, 'test')
+    right = repro.outputs(net, X).argmax(1) == Y.argmax(1)
+    c = 3                               # a digit of which every layer shows something: the first 3 that is right
+    chosen = np.flatnonzero(right & (Y.argmax(1) == c))
+    i = int(chosen[0]) if len(chosen) else 0
+    layers = activations(net, X[i:i + 1])
+    fig = plt.figure(figsize=(WIDTH, 4.4), layout='constrained')
+    top, bottom = fig.subfigures(2, 1, height_ratios=(1, 2.5))
+
+    ax = bare(top.subplots())
+    kernels = net.H1w.detach()[:, 0].numpy()
+    most = np.abs(kernels).max()
+    n = len(kernels)
+    ax.imshow(mosaic(kernels, n, 1, np.nan), vmin=-most, vmax=most, cmap='gray')
+    for k in range(n):
+        ax.add_patch(Rectangle((6 * k + .5, .5), 5, 5, facecolor='none', edgecolor=GREY, linewidth=0.6))
+        ax.text(6 * k + 3, 6.1, str(k), ha='center', va='top', fontsize=8, color=GREY)
+    ax.set_title(f'The {n} kernels of H1, 5x5 (black: {-most:.1f}, mid-grey: 0, white: {most:.1f})')
+
+    parts = dict(zip(layers, bottom.subplots(1, len(layers), width_ratios=(1.6, 3.0, 1.6, 0.7, 1.7))))
+    for name, y in layers.items():
+        ax = parts[name]
+        bare(ax).set_anchor('N')
+        ax.set_title(name, fontsize=9)
+        if name == 'output':
+            continue
+        size = y.shape[-1]
+        columns = {'image': 1, 'H1': 4, 'H2': 3, 'H3': 3}[name]
+        sheet = mosaic(y, columns, 0 if name == 'image' else 1, np.nan)
+        ax.imshow(sheet, vmin=-1, vmax=1, cmap='gray')
+        gap = 0 if name == 'image' else 1
+        for k in range(len(y)):
+            ax.add_patch(Rectangle((gap - .5 + k % columns * (size + gap), gap - .5 + k // columns * (size + gap)), size,
+                                   size, facecolor='none', edgecolor=GREY, linewidth=0.6))
+    ax = parts['output']
+    out = layers['output'].ravel()
+    ax.set_axis_on()
+    ax.barh(range(10), out + 1, left=-1, color=[BLUE if k == out.argmax() else '#AAAAAA' for k in range(10)],
+            edgecolor=BLACK, linewidth=0.6)
+    ax.set(yticks=range(10), xticks=(-1, 0, 1), xlim=(-1, 1), ylim=(9.6, -.6))
+    ax.grid(False)
+    ax.tick_params(length=0)
+    bottom.suptitle(f'A test digit of {NAMES[dataset].split(",")[0]} on its way up (black: -1, white: +1)', x=0.01,
+                    ha='left', fontsize=10)
+    return png(fig)
+
+
+def activations(net, x):
+    """{layer: its outputs for the image x (1, 1, 16, 16), as maps (n, h, w)}."""
+    layers = {'image': x[0].numpy()}
+    seen = []
+    squash = net.squash
+    net.squash = lambda s: seen.append(squash(s)) or seen[-1]            # Net.forward squashes once a layer
+    try:
+        with torch.no_grad():
+            net(x)
+    finally:
+        del net.squash                                                   # the class's own again
+    H1, H2, H3, out = (y[0].numpy() for y in seen)
+    return layers | {'H1': H1, 'H2': H2, 'H3': H3.reshape(-1, 1, 1), 'output': out.reshape(-1, 1, 1)}
+
+
+def draw_wrong(dataset='usps', columns=14):
+    """Every test digit that is wrong, the most confident mistake first."""
+    net, level, _ = trained('paper', dataset, SEEDS[0])
+    X, Y = digits(dataset, 'test')
+    out = repro.outputs(net, X)
+    top = out.topk(2)
+    gap = top.values[:, 0] - top.values[:, 1]
+    wrong = torch.nonzero(out.argmax(1) != Y.argmax(1))[:, 0]
+    wrong = wrong[gap[wrong].argsort(descending=True, stable=True)]
+    rows = max(1, -(-len(wrong) // columns))
+    w, h = 20, 25                       # a digit's place, in its pixels: 16x16 and the label below it
+    fig, ax = canvas(0.6 + WIDTH * rows * h / (columns * w))
+    bare(ax)
+    for i, k in enumerate(wrong.tolist()):
+        x, y = i % columns * w, i // columns * h
+        ax.imshow(X[k, 0].numpy(), extent=(x, x + 16, y + 16, y), vmin=-1, vmax=1)
+        ax.add_patch(Rectangle((x, y), 16, 16, facecolor='none', edgecolor='#BBBBBB', linewidth=0.5))
+        ax.text(x + 8, y + 16.8, f'{int(Y[k].argmax())}→{int(out[k].argmax())}  {gap[k]:.1f}', ha='center', va='top',
+                fontsize=7.5)
+    ax.set(xlim=(-1, columns * w - 3), ylim=(rows * h, -1), aspect='equal')
+    ax.set_title(f'All {len(wrong)} of the {len(X)} test digits of {NAMES[dataset].split(",")[0]} that are wrong '
+                 f'(the paper: {repro.PAPER["test_misses"]}), the surest first.\n'
+                 'Below each: what it is → the answer, and how far that is ahead of the second '
+                 f'({2 * level:g} by the targets)', linespacing=1.4)
+    return png(fig)
+
+
+def draw_rejection():
+    """Section 4: error on the digits that are not rejected, against how many are."""
+    fig, ax = canvas(4.2)
+    x = np.linspace(0, 30, 301)
+    for recipe, dataset, colour, style, label in (
+            ('fc40', 'usps', GREY, '-.', 'fully connected, 40 hidden units, USPS'),
+            ('paper', 'mnist', ORANGE, '--', 'the 1989 net, MNIST'),
+            ('paper', 'usps', BLUE, '-', "the 1989 net, USPS, the paper's digits")):
+        curves = []
+        for seed in SEEDS:
+            net = trained(recipe, dataset, seed)[0]
+            X, Y = digits(dataset, 'test')
+            rejected, error, _ = repro.rejection_curve(repro.outputs(net, X), Y.argmax(1))
+            curves.append(np.interp(x, rejected[::-1], error[::-1]))     # np.interp wants x to grow
+        band(ax, x, np.array(curves), colour, style, label)
+    for figures, marker, label in ((compare.PAPER_FC40, 's', 'the paper, fully connected'),
+                                   (repro.PAPER, 'D', 'the paper')):
+        points = (0, figures['test_error']), (figures['rejection'], 1)
+        ax.plot(*zip(*points), marker, color=BLACK, markersize=7, clip_on=False, zorder=5, label=label,
+                fillstyle='none' if marker == 's' else 'full', markeredgewidth=1.6)
+        ax.annotate(f'{figures["rejection"]}% for 1%', points[1], (24, 62), textcoords='offset points',
+                    arrowprops={'arrowstyle': '-', 'shrinkB': 5, 'linewidth': 0.8})
+    ax.axhline(1, color=BLACK, linewidth=0.8, linestyle=':')
+    ax.set(xlim=(0, 30), ylim=(0, 9), xlabel='rejected, % of the test digits', title='error, % of the digits not rejected')
+    ax.legend(title=f'lines: the mean of {len(SEEDS)} seeds; bands: from the lowest to the highest')
+    return png(fig)
+
+
+def draw_ladder():
+    """modern.py's rungs, both data sets, and the steps that the 2022 reproduction published."""
+    rows = [row for row in table(MODERN, 'dataset', 'split', 'rung', 'idea', 'seed', 'error')
+            if row['split'] == 'test' and row['rung'].isdigit()]
+    ideas = {int(row['rung']): row['idea'] for row in rows}
+    fig, ax = canvas(4.4)
+    for dataset, style, marker in (('usps', '-', 'o'), ('mnist', '--', 's')):
+        runs = {r: [float(row['error']) for row in rows if (row['dataset'], row['rung']) == (dataset, str(r))]
+                for r in sorted(ideas)}
+        runs = {r: errors for r, errors in runs.items() if errors}
+        if not runs:
+            continue
+        mean = [statistics.fmean(e) for e in runs.values()]
+        sd = [statistics.stdev(e) if len(e) > 1 else 0 for e in runs.values()]
+        counts = {len(e) for e in runs.values()}
+        n = f'n={min(counts)}' if len(counts) == 1 else f'n={min(counts)} to {max(counts)}'
+        ax.errorbar(list(runs), mean, sd, fmt=style, marker=marker, color=COLOUR[dataset], capsize=4, markersize=6,
+                    label=f'{NAMES[dataset].split(",")[0]}, mean and sd, {n}')
+        for r, m in zip(runs, mean):    # USPS's numbers above its line, MNIST's below
+            up = dataset == 'usps'
+            ax.annotate(f'{m:.2f}', (r, m), (0, 9 if up else -9), textcoords='offset points', ha='center',
+                        va='bottom' if up else 'top', fontsize=8.5)
+    ax.plot(range(len(REFERENCE_LADDER)), REFERENCE_LADDER, 'x', color=BLACK, markersize=7, markeredgewidth=1.6,
+            label='the 2022 reproduction, MNIST, one run')
+    ax.set(xticks=list(ideas), title='error, % of the test digits')
+    ax.set_xticklabels([f'{r}\n{wrapped(idea)}' for r, idea in ideas.items()], fontsize=8.5)
+    ax.set_ylim(bottom=0)
+    ax.margins(x=0.07)
+    ax.legend()
+    return png(fig)
+
+
+def wrapped(text, width=16):
+    """Text in lines of about `width` letters, broken at spaces."""
+    lines = ['']
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + len(word) >= width:
+            lines.append('')
+        lines[-1] = f'{lines[-1]} {word}'.strip()
+    return '\n'.join(lines)
+
+
+def draw_speed():
+    """How long the paper's 23 passes take, from 1989 to now, and what the arithmetic alone would take."""
+    rows = {row['what']: row for row in table(BENCH, 'what', 'seconds', 'machine')}
+    whole = prepro.N_TRAIN * repro.PASSES       # the file's seconds are for one pattern
+    bars = [('The paper, 1989', 'SUN-4/260', repro.DAYS * 24 * 60 * 60),
+            ('The 2022 reproduction', 'PyTorch on a laptop of 2020, as published', REFERENCE_SECONDS)]
+    for what, name in (('autograd, 1 thread', 'The same loop'), ('engine compiled', 'backprop.py, compiled'),
+                       ('arithmetic limit', 'The arithmetic alone')):
+        if what not in rows:
+            fail(f'{BENCH} has no row {what!r}; run: python tests/bench.py --out {BENCH}')
+        machine = rows[what]['machine']
+        if what == 'arithmetic limit':
+            machine = 'at the speed of a large matrix product, same core'
+        bars.append((name, machine, float(rows[what]['seconds']) * whole))
+    fig, ax = canvas(3.4)
+    left = 10.0**np.floor(np.log10(bars[-1][2] / 2))                     # a bar on a log scale has to start somewhere
+    for i, (name, where, seconds) in enumerate(bars):
+        limit = i == len(bars) - 1
+        ax.barh(i, seconds - left, left=left, height=0.36, color='white' if limit else BLUE, edgecolor=BLUE,
+                hatch='////' if limit else None)
+        ratio = f', {significant(bars[0][2] / seconds)} times faster' if i else ''
+        ax.text(left * 1.05, i - 0.25, f'{name}: {where}', va='bottom', fontsize=9)
+        ax.text(seconds * 1.15, i, span(seconds) + ratio, va='center', weight='bold')
+    ticks = {1: '1 s', 60: '1 minute', 3600: '1 hour', 86400: '1 day'}
+    ax.set(xscale='log', xlim=(left, bars[0][2] * 8), ylim=(len(bars) - 0.6, -0.75), yticks=[],
+           title=f'time for {repro.PASSES} passes over {prepro.N_TRAIN:,} digits, one at a time')
+    ax.set_xticks(list(ticks), list(ticks.values()))
+    ax.set_xticks([], minor=True)
+    ax.spines['left'].set_visible(False)
+    return png(fig)
+
+
+def significant(x):
+    """A ratio to two digits, with commas."""
+    return f'{float(f"{x:.1e}"):,.0f}'
+
+
+def span(seconds):
+    """A time as one reads it."""
+    for unit, size in (('days', 86400), ('hours', 3600), ('minutes', 60)):
+        if seconds >= 2 * size:
+            return f'{seconds / size:.2g} {unit}'
+    return f'{seconds:.2g} s'
+
+
+def table(path, *columns):
+    """The rows of a CSV file that has these columns, among others."""
+    try:
+        with open(path, newline='', encoding='utf-8') as f:
+            rows = list(csv.DictReader(f))
+    except (UnicodeDecodeError, csv.Error) as e:
+        fail(f'{path} is not a CSV file ({e})')
+    if not rows or not set(columns) <= set(rows[0]):
+        fail(f'{path} is not a table with rows, and columns {", ".join(columns)}')
+    return rows
+
+
+FIGURES = {'digits': draw_digits, 'architecture': draw_architecture, 'curves': draw_curves, 'kernels': draw_kernels,
+           'wrong': draw_wrong, 'rejection': draw_rejection, 'ladder': draw_ladder, 'speed': draw_speed}
+FROM = {'ladder': (MODERN, 'python modern.py'), 'speed': (BENCH, f'python tests/bench.py --out {BENCH}')}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('figures', nargs='*', metavar='FIGURE', help=f'{", ".join(FIGURES)} (default: all)')
+    parser.add_argument('--out', default='results', metavar='DIR', help='where NAME.png goes (default: results)')
+    args = parser.parse_args()
+    for name in args.figures:
+        if name not in FIGURES:
+            parser.error(f'no figure is called {name!r}; there are {", ".join(FIGURES)}')
+    torch.set_num_threads(1)
+    repro.writable(args.out)
+    for name in dict.fromkeys(args.figures or FIGURES):
+        path, command = FROM.get(name, (None, None))
+        if path and not os.path.exists(path):
+            if args.figures:
+                fail(f'{name} is drawn from {path}, which is not there; run: {command}')
+            print(f'{name}: skipped, for {path} is not there; run: {command}', file=sys.stderr)
+            continue
+        content = FIGURES[name]()
+        path = os.path.join(args.out, f'{name}.png')
+        write_file(path, content)
+        print(f'{path}: {len(content) / 1000:.0f} kB', flush=True)
+
+
+if __name__ == '__main__':
+    run(main)
