@@ -11,6 +11,7 @@ initial weights: `--seeds 0-4 --out a.csv` on one machine and `--seeds 5-9 --out
 """
 import argparse
 import csv
+import math
 import os
 import statistics
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -146,6 +147,11 @@ def mean_sd(values):
     if not values:
         return None
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def distance(runs):
+    """How far a point of the fit lies from the paper's two training figures: the mean run's, squared, on a log scale."""
+    return sum(math.log(statistics.fmean(run[key] for run in runs) / PAPER[key])**2 for key in ('train_loss', 'train_misses'))
 
 
 def summary(rows, names, dataset):
