@@ -140,9 +140,9 @@ def gather_rows(padded, rows, n, pitch):
 
 
 @inlined
-def split_columns(padded, even, odd):
-    """Even and odd columns of maps whose rows have an even number of columns, flat."""
-    for i in range(len(even)):
+def split_columns(padded, even, odd, n):
+    """The n even and n odd columns' numbers of a map whose rows have an even number of columns, flat."""
+    for i in range(n):
         p, q = padded[2*i], padded[2*i + 1]
         even[i], odd[i] = p, q
 
@@ -180,22 +180,20 @@ def sixteen(delta, p, rows, k):
 
 
 @inlined
-def change_kernel(w, rate, delta, rows, n2, sums):
-    """w -= rate * sum over the n2 units of delta * x: w, rate (32), delta (n2), rows (n2, 32) flat; sums: room for 32."""
+def kernel_gradient(delta, rows, n2, gradient):
+    """gradient (32) = the sum over a map's n2 units of delta * x: delta (n2), rows (n2, 32) flat."""
     for k in range(32):
-        sums[k] = sixteen(delta, 0, rows, k)
+        gradient[k] = sixteen(delta, 0, rows, k)
     for p in range(16, n2, 16):
         for k in range(32):
-            sums[k] += sixteen(delta, p, rows, k)
-    for k in range(len(w)):
-        w[k] -= rate[k] * sums[k]
+            gradient[k] += sixteen(delta, p, rows, k)
 
 
 @inlined
-def change(b, rate, delta):
-    """b -= rate * delta: a bias is a weight whose input is 1."""
-    for i in range(len(delta)):
-        b[i] -= rate[i] * delta[i]
+def change(w, rate, gradient):
+    """w -= rate * gradient. A bias is a weight whose input is 1: its gradient is its unit's delta."""
+    for i in range(len(gradient)):
+        w[i] -= rate[i] * gradient[i]
 
 
 @inlined
@@ -250,11 +248,16 @@ def merge_columns(even, odd, rows4, delta):
 @inlined_dot
 def full_sums(w, b, x, s):
     """s = w x + b: w (units, inputs)."""
-    for j in range(len(b)):
-        total = b[j]
+    for j in range(0, len(b), 5):       # five units at a time: x is read once for them
+        s0, s1, s2, s3, s4 = b[j], b[j + 1], b[j + 2], b[j + 3], b[j + 4]
+        w0, w1, w2, w3, w4 = w[j], w[j + 1], w[j + 2], w[j + 3], w[j + 4]
         for i in range(len(x)):
-            total += w[j, i] * x[i]
-        s[j] = total
+            s0 += w0[i] * x[i]
+            s1 += w1[i] * x[i]
+            s2 += w2[i] * x[i]
+            s3 += w3[i] * x[i]
+            s4 += w4[i] * x[i]
+        s[j], s[j + 1], s[j + 2], s[j + 3], s[j + 4] = s0, s1, s2, s3, s4
 
 
 @inlined
@@ -293,47 +296,55 @@ def zeros(n):
 @inlined
 def room():
     """
-    Memory for one pattern's way up and down, flat. image: the 16x16 image and its border, 20 rows of 24. maps: the 12
-    maps of H1 and their borders, 12 rows of 16 each. Of H3's 32 places 2 stay 0.
+    Memory for one pattern's way up and down. image: the 16x16 image and its border, 20 rows of 24. maps: the 12 maps of
+    H1 and their borders, 12 rows of 16 each. Of H3's 32 places 2 stay 0.
     """
     image, maps = zeros(20*24), zeros(12 * 12*16)
     image[:] = BACKGROUND
     maps[:] = BACKGROUND
     y = zeros(12*64), zeros(12*16), zeros(32), zeros(10)                 # outputs of H1, H2, H3, output
-    s = zeros(64), zeros(12*16), zeros(32), zeros(10)                    # weighted sums; H1's map by map
-    delta = zeros(64), zeros(12*16), zeros(32), zeros(10)
-    gathered = zeros(240), zeros(240), zeros(25*64), zeros(16*32), zeros(64*32)      # even, odd, taps; rows
-    down = zeros(6*8), zeros(12 * 9*16), zeros(32), zeros(32), zeros(64), zeros(32)
-    return image, maps, y, s, delta, gathered, down
+    s = zeros(12*64), zeros(12*16), zeros(32), zeros(10)                 # weighted sums
+    delta = zeros(12*64), zeros(12*16), zeros(32), zeros(10)
+    gradient = zeros(12*32), zeros(12 * 8*32)                            # of the kernels of H1 and H2
+    up = zeros(12*20), zeros(12*20), zeros(25*64)                        # even, odd, taps
+    windows = zeros(12 * 9*16)
+    down = zeros(16*32), zeros(64*32), zeros(6*8), zeros(32), zeros(32), zeros(64)    # rows, padded, even, odd, both
+    # the same memory, map by map
+    by_map = (maps.reshape(12, 192), s[0].reshape(12, 64), s[1].reshape(12, 16), delta[0].reshape(12, 64),
+              delta[1].reshape(12, 16), gradient[0].reshape(12, 32), gradient[1].reshape(12, 8, 32),
+              windows.reshape(12, 144))
+    return image, maps, y, s, delta, gradient, up, down, by_map
 
 
 @inlined
 def forward(params, links, A, S, x, r):
     """What the net makes of the image x (256), left in room r."""
     H1w, H1b, H2w, H2b, H3w, H3b, outw, outb = params
-    image, maps, (y1, y2, y3, out), (s1, s2, s3, s4), _, (even, odd, taps, _, _), _ = r
+    image, maps, (y1, y2, y3, out), (s1, s2, s3, s4), _, _, (even, odd, taps), _, by_map = r
+    map_of, s1_of, s2_of, _, _, _, _, _ = by_map
     for i in range(16):
         move8(x, 16*i, image, 24*(i + 2) + 2)
         move8(x, 16*i + 8, image, 24*(i + 2) + 10)
 
     # H1: 12 maps of 8x8, each of which sees the image
-    split_columns(image, even, odd)
+    split_columns(image, even, odd, 20*12)
     gather_taps(even, odd, taps, 8, 12)
+    s1[:] = H1b
     for m in range(12):
-        s1[:] = H1b[64*m:64*m + 64]
-        add_sums(H1w[m, 0], taps, s1, 64)
-        squash(s1, y1[64*m:64*m + 64], A, S)
+        add_sums(H1w[m, 0], taps, s1_of[m], 64)
+    squash(s1, y1, A, S)
+    for m in range(12):
         for i in range(8):
             move8(y1, 64*m + 8*i, maps, 192*m + 16*(i + 2) + 2)
 
     # H2: 12 maps of 4x4, each of which sees 8 maps of H1. Here: each map of H1 and the maps of H2 that see it
     s2[:] = H2b
     for a in range(12):
-        split_columns(maps[192*a:], even[:96], odd[:96])
+        split_columns(map_of[a], even, odd, 12*8)
         gather_taps(even, odd, taps, 4, 8)
         for link in range(links[a, 0]):
             m, k = links[a, 2*link + 1], links[a, 2*link + 2]
-            add_sums(H2w[m, k], taps, s2[16*m:], 16)
+            add_sums(H2w[m, k], taps, s2_of[m], 16)
     squash(s2, y2, A, S)
 
     # H3, output: fully connected
@@ -354,9 +365,10 @@ def backward(params, changed, rates, links, A, S, x, power, r):
     H1w, H1b, H2w, H2b, H3w, H3b, outw, outb = params
     H1w_new, H1b_new, H2w_new, H2b_new, H3w_new, H3b_new, outw_new, outb_new = changed
     H1w_rate, H1b_rate, H2w_rate, H2b_rate, H3w_rate, H3b_rate, outw_rate, outb_rate = rates
-    image, maps, x3, x4 = x             # what H1, H2, H3 and the output see
-    _, _, (y1, y2, y3, out), _, (d1, d2, d3, d4), (_, _, _, rows, image_rows), down = r
-    padded, windows, even, odd, both, sums = down
+    image, map_of, x3, x4 = x           # what H1, H2, H3 and the output see
+    _, _, (y1, y2, y3, out), _, (d1, d2, d3, d4), (g1, g2), _, down, by_map = r
+    rows, image_rows, padded, even, odd, both = down
+    _, _, _, d1_of, d2_of, g1_of, g2_of, windows_of = by_map
 
     # output
     times_slope(d4, out, A, S, power)
@@ -370,37 +382,51 @@ def backward(params, changed, rates, links, A, S, x, power, r):
     full_change(H3w_new, H3w_rate, d3, x3)
     change(H3b_new, H3b_rate, d3[:30])
 
-    # H2, and with it H1: again each map of H1 and the maps of H2 that see it
+    # H2: again each map of H1 and the maps of H2 that see it
     times_slope(d2, y2, A, S, power)
     change(H2b_new, H2b_rate, d2)
     for m in range(12):
-        gather_deltas(d2[16*m:], padded, windows[144*m:])
-    gather_rows(image, image_rows, 8, 24)
+        gather_deltas(d2_of[m], padded, windows_of[m])
     for a in range(12):
-        gather_rows(maps[192*a:], rows, 4, 16)
+        gather_rows(map_of[a], rows, 4, 16)
         even[:] = 0
         odd[:] = 0
         for link in range(links[a, 0]):
             m, k = links[a, 2*link + 1], links[a, 2*link + 2]
-            add_deltas(H2w[m, k], windows[144*m:], even, odd)            # down through the weights as they were
-            change_kernel(H2w_new[m, k], H2w_rate[m, k], d2[16*m:], rows, 16, sums)
-        merge_columns(even, odd, both, d1)
-        times_slope(d1, y1[64*a:], A, S, power)
-        change_kernel(H1w_new[a, 0], H1w_rate[a, 0], d1, image_rows, 64, sums)
-        change(H1b_new[64*a:], H1b_rate[64*a:], d1)
+            add_deltas(H2w[m, k], windows_of[m], even, odd)
+            kernel_gradient(d2_of[m], rows, 16, g2_of[m, k])
+        merge_columns(even, odd, both, d1_of[a])
+    change(H2w_new, H2w_rate, g2)
+
+    # H1
+    times_slope(d1, y1, A, S, power)
+    change(H1b_new, H1b_rate, d1)
+    gather_rows(image, image_rows, 8, 24)
+    for m in range(12):
+        kernel_gradient(d1_of[m], image_rows, 64, g1_of[m])
+    change(H1w_new, H1w_rate, g1)
+
+
+@inlined
+def flattened(params):
+    """params with the kernels' weights in one row."""
+    H1w, H1b, H2w, H2b, H3w, H3b, outw, outb = params
+    return H1w.reshape(12*32), H1b, H2w.reshape(12 * 8*32), H2b, H3w, H3b, outw, outb
 
 
 @compiled
 def train_net(params, rates, links, A, S, X, T, order):
     """Train on X (n, 256), T (n, 10) in the order given. How many patterns were good: stops at one that is not finite."""
     r = room()
-    image, maps, (_, y2, y3, out), _, (_, _, _, d4), _, _ = r
+    x = r[0], r[8][0], r[2][1], r[2][2]                                  # the image, the maps of H1, H2, H3
+    out, d4 = r[2][3], r[4][3]
+    flat, flat_rates = flattened(params), flattened(rates)
     for i in range(len(order)):
         n = order[i]
         forward(params, links, A, S, X[n], r)
         for j in range(10):
             d4[j] = f32(2 / 10) * (out[j] - T[n, j])     # E is the mean over the 10 outputs of (out - t)**2
-        backward(params, params, rates, links, A, S, (image, maps, y2, y3), 1, r)
+        backward(params, flat, flat_rates, links, A, S, x, 1, r)
         if not np.isfinite(d4.sum()):
             return i
     return len(order)
@@ -419,13 +445,13 @@ def net_outputs(params, links, A, S, X, outputs):
 def net_curvature(params, squares, curvature, rates, links, A, S, X):
     """Add to curvature, for each pattern, -rates times the second derivatives. squares: params, squared."""
     r = room()
-    image, maps, (_, y2, y3, _), _, (_, _, _, d4), _, _ = r
-    x = zeros(20*24), zeros(12 * 12*16), zeros(12*16), zeros(32)
+    x = zeros(20*24), zeros(12 * 12*16).reshape(12, 192), zeros(12*16), zeros(32)
+    flat, flat_rates = flattened(curvature), flattened(rates)
     for n in range(len(X)):
         forward(params, links, A, S, X[n], r)
-        x[0][:], x[1][:], x[2][:], x[3][:] = image**2, maps**2, y2**2, y3**2
-        d4[:] = f32(2 / 10)
-        backward(squares, curvature, rates, links, A, S, x, 2, r)
+        x[0][:], x[1][:], x[2][:], x[3][:] = r[0]**2, r[8][0]**2, r[2][1]**2, r[2][2]**2
+        r[4][3][:] = f32(2 / 10)
+        backward(squares, flat, flat_rates, links, A, S, x, 2, r)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ def draw_digits(each=4):
         X, Y = digits('usps', split)
         sheets[f"USPS, the paper's digits, 16x16 as it comes: {name}"] = \
             X[first(X, Y.argmax(1).numpy(), each), 0].numpy()
-    fig, axes = canvas(4.3, 2, 2)
+    fig, axes = canvas(4.1, 2, 2)
     for ax, (title, sheet) in zip(axes.T.flat, sheets.items()):
         bare(ax).set_title(title)
         ax.imshow(mosaic(sheet, 10, sheet.shape[-1] // 4, -1), vmin=-1, vmax=1)
@@ -206,7 +206,7 @@ def draw_architecture():
                           (x4 + 1, 'output', f'{outputs} units')):
         ax.text(x, -6.5, name, ha='center', weight='bold')
         ax.text(x, -3, text, ha='center')
-    for x, y, text in ((21, 33, 'windows of\n5x5, 2 apart'), (57.5, 33, 'windows of\n5x5, 2 apart'),
+    for x, y, text in ((21, 31, '5x5\nwindows,\n2 apart'), (58.5, 33, '5x5\nwindows,\n2 apart'),
                        ((edge2 + x3) / 2, top, 'fully\nconnected'), ((x3 + 1 + x4) / 2, top, 'fully\nconnected')):
         ax.text(x, y, text, ha='center', va='center', fontsize=8.5, color='#555555')
 
@@ -267,8 +267,8 @@ def draw_kernels(dataset='usps'):
     chosen = np.flatnonzero(right & (Y.argmax(1) == c))
     i = int(chosen[0]) if len(chosen) else 0
     layers = activations(net, X[i:i + 1])
-    fig = plt.figure(figsize=(WIDTH, 4.4), layout='constrained')
-    top, bottom = fig.subfigures(2, 1, height_ratios=(1, 2.5))
+    fig = plt.figure(figsize=(WIDTH, 3.9), layout='constrained')
+    top, bottom = fig.subfigures(2, 1, height_ratios=(1, 2.1))
 
     ax = bare(top.subplots())
     kernels = net.H1w.detach()[:, 0].numpy()
@@ -303,7 +303,8 @@ def draw_kernels(dataset='usps'):
     ax.set(yticks=range(10), xticks=(-1, 0, 1), xlim=(-1, 1), ylim=(9.6, -.6))
     ax.grid(False)
     ax.tick_params(length=0)
-    bottom.suptitle(f'A test digit of {NAMES[dataset].split(",")[0]} on its way up (black: -1, white: +1)', x=0.01,
+    ax.set_box_aspect(1.28)
+    bottom.suptitle(f'A test digit of {NAMES[dataset].split(",")[0]} on its way up (black: -1, white: +1)', x=0.005,
                     ha='left', fontsize=10)
     return png(fig)
 
@@ -346,7 +347,7 @@ def draw_wrong(dataset='usps', columns=14):
     ax.set_title(f'All {len(wrong)} of the {len(X)} test digits of {NAMES[dataset].split(",")[0]} that are wrong '
                  f'(the paper: {repro.PAPER["test_misses"]}), the surest first.\n'
                  'Below each: what it is → the answer, and how far that is ahead of the second '
-                 f'({2 * level:g} by the targets)', linespacing=1.4)
+                 f'(the targets: {2 * level:g})', linespacing=1.4)
     return png(fig)
 
 
@@ -374,7 +375,7 @@ def draw_rejection():
                     arrowprops={'arrowstyle': '-', 'shrinkB': 5, 'linewidth': 0.8})
     ax.axhline(1, color=BLACK, linewidth=0.8, linestyle=':')
     ax.set(xlim=(0, 30), ylim=(0, 9), xlabel='rejected, % of the test digits', title='error, % of the digits not rejected')
-    ax.legend(title=f'lines: the mean of {len(SEEDS)} seeds; bands: from the lowest to the highest')
+    ax.legend(alignment='left', title=f'lines: the mean of {len(SEEDS)} seeds; bands: from the lowest to the highest')
     return png(fig)
 
 
@@ -400,12 +401,12 @@ def draw_ladder():
             up = dataset == 'usps'
             ax.annotate(f'{m:.2f}', (r, m), (0, 9 if up else -9), textcoords='offset points', ha='center',
                         va='bottom' if up else 'top', fontsize=8.5)
-    ax.plot(range(len(REFERENCE_LADDER)), REFERENCE_LADDER, 'x', color=BLACK, markersize=7, markeredgewidth=1.6,
-            label='the 2022 reproduction, MNIST, one run')
+    ax.plot(np.arange(len(REFERENCE_LADDER)) + 0.18, REFERENCE_LADDER, 'x', color=BLACK, markersize=7,
+            markeredgewidth=1.6, label="the 2022 reproduction's own five steps, MNIST, one run")
     ax.set(xticks=list(ideas), title='error, % of the test digits')
     ax.set_xticklabels([f'{r}\n{wrapped(idea)}' for r, idea in ideas.items()], fontsize=8.5)
-    ax.set_ylim(bottom=0)
     ax.margins(x=0.07)
+    ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
     ax.legend()
     return png(fig)
 
@@ -426,7 +427,7 @@ def draw_speed():
     whole = prepro.N_TRAIN * repro.PASSES       # the file's seconds are for one pattern
     bars = [('The paper, 1989', 'SUN-4/260', repro.DAYS * 24 * 60 * 60),
             ('The 2022 reproduction', 'PyTorch on a laptop of 2020, as published', REFERENCE_SECONDS)]
-    for what, name in (('autograd, 1 thread', 'The same loop'), ('engine compiled', 'backprop.py, compiled'),
+    for what, name in (('autograd, 1 thread', 'Its loop, on one core'), ('engine compiled', 'backprop.py, compiled'),
                        ('arithmetic limit', 'The arithmetic alone')):
         if what not in rows:
             fail(f'{BENCH} has no row {what!r}; run: python tests/bench.py --out {BENCH}')

@@ -31,12 +31,10 @@ import repro                                                             # noqa:
 
 
 def multiply_adds(net):
-    """Multiply-adds of one training step: sums, deltas down to H1, weight changes; a change of a weight counts one."""
-    layers = net.counts()
-    connections = {name: c - units for name, (units, c, _) in layers.items() if name != 'all'}    # biases only add
-    forward = sum(connections.values())
-    deltas = forward - connections['H1']                                 # nothing below H1 wants to know
-    return forward + deltas + forward + layers['all'][2]
+    """Multiply-adds of one training step: one a connection for the sums, the deltas and the gradient, one a change."""
+    _, connections, parameters = net.counts()['all']
+    deltas = connections - net.counts()['H1'][1]                         # no delta goes down from H1
+    return connections + deltas + connections + parameters
 
 
 def reference_steps(net, X, T, n, rate=0.03):
@@ -98,7 +96,7 @@ def main():
         'autograd, 1 thread': lambda: eager(1),
         'engine autograd': lambda: timed(repro.train_pass, nets['autograd'], X, T, rates, some, 'autograd') / len(some),
         'engine compiled': lambda: timed(repro.train_pass, nets['compiled'], X, T, rates, order) / len(X),
-        'arithmetic limit': lambda: min(timed(torch.matmul, a, a) for _ in range(10)) / len(a)**3 * step,
+        'arithmetic limit': lambda: statistics.fmean(timed(torch.matmul, a, a) for _ in range(10)) / len(a)**3 * step,
         'evaluation, a pattern': lambda: timed(repro.outputs, nets['compiled'], X) / len(X),
     }
     torch.set_num_threads(1)

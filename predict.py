@@ -1,0 +1,264 @@
+"""
+What a trained net makes of pictures of digits: yours, on paper or screen, one digit each.
+
+    python predict.py out/base/model.pt mine.png [more ...]
+
+MODEL is a model.pt that repro.py wrote; the args.json beside it says which digits it was trained on. A picture may be of
+any size, dark on light or light on dark, in colour or grey, with transparency or without, the digit anywhere in it. It is
+brought to 16x16 as those digits were: cropped, its aspect kept, and placed
+
+mnist, mnist60k     in a 20x20 box, that with its centre of mass in the middle of 28x28, and this resized to 16x16
+usps                upright, as large as 16x16 allows, in the middle
+
+and the ten outputs shown. As in section 4 of the paper, a digit whose two most active outputs are too close is rejected:
+closer than the run's own test digits must differ for 1% error on those that are kept.
+"""
+import argparse
+import io
+import json
+import math
+import os
+import sys
+import warnings
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+import prepro
+import repro
+from prepro import DATASETS, fail, run, tensor_path, write_file
+
+WORK = 256              # pixels: a longer side is brought to this before anything is measured
+CONTRAST = 0.05         # of the whole range from black to white: with less, a page is blank
+BAR = 40                # letters: an output of +1 in the bar chart
+
+
+class Unreadable(Exception):
+    """A picture that no digit can be read from; says why."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# from a file to ink: (h, w) in [0, 1], 0 the background
+
+def grey(image):
+    """A Pillow image of any mode as float32 (h, w), 0 black to 1 white; transparency as if on paper."""
+    if image.mode in ('I', 'F') or image.mode.startswith('I;'):          # more than 8 bits, which convert() would clip
+        scale = 65535 if image.mode != 'F' else 1
+        return np.asarray(shrunk(image.convert('F'))) / np.float32(scale)
+    transparent = 'A' in image.mode or 'a' in image.mode or 'transparency' in image.info
+    image = shrunk(image.convert('RGBA' if transparent else 'RGB'))
+    for paper in ('white', 'black'):    # on black where white shows nothing: white ink
+        sheet = Image.new('RGB', image.size, paper)
+        sheet.paste(image, mask=image.getchannel('A') if transparent else None)
+        v = np.asarray(sheet.convert('L'), np.float32) / 255
+        if not transparent or np.ptp(v) > CONTRAST:
+            break
+    return v
+
+
+def shrunk(image):
+    """The image with its longer side at most WORK pixels; each new pixel the mean of those it stands for."""
+    scale = WORK / max(image.size)
+    if scale >= 1:
+        return image
+    return image.resize([max(1, round(n * scale)) for n in image.size], Image.Resampling.BOX)
+
+
+def background(v):
+    """
+    The light on an empty page, for each pixel of v (h, w): a plane, for photographs are seldom lit evenly. It starts as
+    the light at the edge, and is fitted to the third of the pixels that are nearest to it; the others may be ink.
+    """
+    y, x = np.indices(v.shape) / WORK
+    A = np.stack([np.ones_like(x), x, y], -1).reshape(-1, 3)
+    v = v.ravel()
+    plane = np.full(v.size, np.median(v.reshape(x.shape)[edge(x.shape)]))
+    for _ in range(10):
+        far = np.abs(v - plane)
+        near = far <= np.quantile(far, 1 / 3)
+        if not far[near].any():         # drawn, not photographed: it fits
+            break
+        plane = A @ np.linalg.lstsq(A[near], v[near], rcond=None)[0]
+    return plane.reshape(x.shape)
+
+
+def edge(shape):
+    """True for the pixels at the edge of a picture."""
+    mask = np.ones(shape, bool)
+    mask[1:-1, 1:-1] = False
+    return mask
+
+
+def ink(v):
+    """How far each pixel of v (h, w) is from the background, 1 for the farthest. Whichever side differs more is ink."""
+    v = v - background(v)
+    v = v if v.max() > -v.min() else -v
+    # A quarter of the pixels are background for sure, and 0.32 standard deviations of its noise hold a quarter of them;
+    # three deviations are no ink. In a drawing there is no noise.
+    noise = 3 * np.quantile(np.abs(v), 0.25) / 0.32
+    if not v.max() - noise > CONTRAST:              # true for NaN as well
+        raise Unreadable('the picture is blank')
+    return np.clip((v - noise) / (v.max() - noise), 0, 1).astype(np.float32)
+
+
+def opened(path):
+    """The picture in a file, as ink (h, w)."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('error', Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return ink(grey(ImageOps.exif_transpose(image)))         # phones turn a photograph by a note in it
+    except Unreadable:
+        raise
+    except FileNotFoundError:
+        raise Unreadable('there is no such file') from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError, MemoryError):
+        raise Unreadable(f'the picture is too large: {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels are the most; '
+                         'make it smaller') from None
+    except Exception as e:              # Pillow's readers each have their own errors for a file that is not theirs
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else 'it is no picture, or a damaged one'
+        raise Unreadable(f'cannot be read: {reason}') from None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# from ink to what the net sees
+
+def cropped(ink):
+    """The part of the picture that has ink in it; paler than 0.3 is taken for the blur at the edge of a stroke."""
+    ys, xs = np.nonzero(ink > 0.3 * ink.max())
+    return ink[ys.min():ys.max() + 1, xs.min():xs.max() + 1]
+
+
+def deslanted(ink):
+    """
+    Ink (h, w) sheared until it stands upright: until x and y, weighted by the ink, are uncorrelated. In each of USPS's
+    digits they are, though the paper does not say so.
+    """
+    h, w = ink.shape
+    y, x = np.indices(ink.shape)
+    mass = ink.sum()
+    y, x = y - (y * ink).sum() / mass, x - (x * ink).sum() / mass
+    slant = np.clip((x * y * ink).sum() / max((y * y * ink).sum(), 1), -1, 1)    # how far right a row is, for each down
+    room = int(np.ceil(abs(slant) * h))
+    page = Image.fromarray(np.pad(ink, ((0, 0), (room, room))))
+    # Pillow wants to know where each new pixel comes from: (x + slant (y - the middle), y), counted from pixels' corners
+    return np.asarray(page.transform(page.size, Image.Transform.AFFINE, (1, slant, slant * (y[0, 0] - .5), 0, 1, 0),
+                                     Image.Resampling.BILINEAR))
+
+
+def normalised(ink, dataset):
+    """Ink (h, w) as one of the data set's digits: X (1, 1, 16, 16) in [-1, 1]."""
+    ink = cropped(ink)
+    if dataset == 'usps':
+        ink = cropped(deslanted(ink))
+    box = 16 if dataset == 'usps' else 20
+    scale = box / max(ink.shape)
+    size = [max(1, round(n * scale)) for n in ink.shape]
+    ink = np.asarray(Image.fromarray(ink).resize(size[::-1], Image.Resampling.BILINEAR))
+    ink = ink / ink.max()               # thin lines get pale where many pixels become one
+    if dataset == 'usps':
+        top, left = (16 - size[0]) // 2, (16 - size[1]) // 2
+        page = np.zeros((16, 16), np.float32)
+    else:
+        mass = ink.sum()
+        centre = (ink.sum(1) @ np.arange(size[0]) / mass, ink.sum(0) @ np.arange(size[1]) / mass)
+        top, left = (min(max(round(14 - c), 0), 28 - n) for c, n in zip(centre, size))
+        page = np.zeros((28, 28), np.float32)
+    page[top:top + size[0], left:left + size[1]] = ink
+    return prepro.tensors(np.round(255 * page).astype(np.uint8)[None], np.zeros(1))[0]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the net and its answer
+
+def load(path, dataset):
+    """(net, dataset) of a run; dataset is what its args.json says, unless it is given."""
+    net = repro.Net()
+    try:
+        state = torch.load(path, weights_only=True)
+    except OSError as e:
+        fail(f'cannot read {path}: {e.strerror}; to train a net: python repro.py')
+    except Exception:                   # zip, pickle and torch each have their own errors for a file that is not theirs
+        fail(f'{path} is not a model that repro.py wrote')
+    try:
+        net.load_state_dict(state)
+    except Exception:                   # missing or other names, other shapes, not a dict
+        fail(f'{path} is not a model that repro.py wrote: it is not of the net of 1989')
+    if not all(p.isfinite().all() for p in net.parameters()):
+        fail(f'{path} has weights that are not finite')
+    if dataset is None:
+        args = os.path.join(os.path.dirname(path), 'args.json')
+        try:
+            with open(args, encoding='utf-8') as f:
+                dataset = json.load(f)['dataset']
+        except (OSError, ValueError, TypeError, KeyError):
+            pass
+        if dataset not in DATASETS:
+            fail(f'{args} does not say which digits the net was trained on; name them with --dataset')
+    return net, dataset
+
+
+def threshold(net, dataset):
+    """The least difference between the two most active outputs that is kept: 1% error on the test digits kept."""
+    X, Y = repro.load(dataset, 'test')
+    _, error, gap = repro.rejection_curve(repro.outputs(net, X, 'autograd'), Y.argmax(1))
+    return float(gap[error <= 1].min(initial=math.inf))
+
+
+def answer(out, least):
+    """The ten outputs as a bar chart and a verdict, in lines of text. least: as threshold() has it, or None."""
+    (first, second), (a, b) = (t.tolist() for t in out.topk(2))
+    chart = [f'  {c}  {"#" * max(0, round((y + 1) / 2 * BAR)):{BAR}} {y:+.2f}' for c, y in enumerate(out.tolist())]
+    gap = f'{first - second:.2f} ahead of {b}'
+    if least is None:
+        return [*chart, f'  answer: {a} ({gap})']
+    if first - second < least:
+        return [*chart, f'  rejected: {a}, but only {gap}; for 1% error it takes {least:.2f}']
+    return [*chart, f'  answer: {a} ({gap}; for 1% error it takes {least:.2f})']
+
+
+def sheet(X):
+    """What the net saw, X (n, 1, 16, 16), side by side, each pixel 8x8, dark on light, as the bytes of a PNG file."""
+    side = np.concatenate([np.pad(x[0], 1, constant_values=-1) for x in X.numpy()], 1)
+    f = io.BytesIO()
+    Image.fromarray(np.round(127.5 * (1 - side)).astype(np.uint8).repeat(8, 0).repeat(8, 1)).save(f, 'PNG')
+    return f.getvalue()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('model', metavar='MODEL', help='a model.pt that repro.py wrote')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='pictures, one digit each')
+    parser.add_argument('--dataset', choices=DATASETS,
+                        help='the digits that the net was trained on (default: what args.json beside MODEL says)')
+    parser.add_argument('--save', metavar='FILE.png', help='write what the net saw, the pictures side by side')
+    args = parser.parse_args()
+
+    torch.set_num_threads(1)
+    net, dataset = load(args.model, args.dataset)
+    if os.path.exists(tensor_path(dataset, 'test')):
+        least = threshold(net, dataset)
+    else:
+        least = None
+        print(f'nothing is rejected, for {tensor_path(dataset, "test")} is not there; '
+              f'run: python prepro.py --dataset {dataset}', file=sys.stderr)
+    seen = []
+    for path in args.images:
+        try:
+            X = normalised(opened(path), dataset)
+        except Unreadable as e:
+            sys.stdout.flush()
+            print(f'{os.path.basename(sys.argv[0])}: {path}: {e}', file=sys.stderr)
+            continue
+        seen.append(X)
+        print('\n'.join([path, *answer(repro.outputs(net, X, 'autograd')[0], least), '']), flush=True)
+    if args.save and seen:
+        write_file(args.save, sheet(torch.cat(seen)))
+        print(f'{args.save}: what the net saw')
+    if len(seen) < len(args.images):
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    run(main)
