@@ -14,6 +14,7 @@ import csv
 import math
 import os
 import statistics
+import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import torch
@@ -103,6 +104,9 @@ COLUMNS = ('recipe', 'dataset', 'seed', *FIGURES, 'seconds')
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+interrupted = threading.Event()         # the runs under way look at it after each pass
+
+
 def one_run(recipe, seed, splits):
     """Train one recipe from one seed: its row without recipe, dataset and seed. splits: {split: (X, Y)}."""
     settings = dict(RECIPES[recipe][1])
@@ -114,7 +118,8 @@ def one_run(recipe, seed, splits):
     X, Y = splits['train']
     try:
         for _, seconds in repro.train(net, X, Y * level, passes, rate, **training):
-            pass
+            if interrupted.is_set():
+                return None
     except Diverged:
         return dict.fromkeys(FIGURES, float('nan')) | {'seconds': float('nan')}
     train = repro.measure(net, X, Y * level)
@@ -124,6 +129,15 @@ def one_run(recipe, seed, splits):
         X, Y = splits['test']
         test = repro.measure(net, X, Y * level)
     return repro.figures(train, test) | {'seconds': seconds}
+
+
+def drop_cut_off_row(path):
+    """Take away a last row without an end, as a run leaves it that was killed while it wrote; it is done again."""
+    if os.path.isfile(path):
+        with open(path, 'rb') as f:
+            content = f.read()
+        if b'\n' in content and not content.endswith(b'\n'):
+            prepro.write_file(path, content[:content.rindex(b'\n') + 1])
 
 
 def read_rows(path):
@@ -215,6 +229,7 @@ def main():
 
     torch.set_num_threads(1)
     splits = {split: repro.load(args.dataset, split) for split in ('train', 'test')}
+    drop_cut_off_row(args.out)
     rows = read_rows(args.out)
     done = {(row['recipe'], row['dataset'], row['seed']) for row in rows}
     todo = [(recipe, seed) for recipe in chosen for seed in args.seeds if (recipe, args.dataset, seed) not in done]
@@ -232,8 +247,10 @@ def main():
                                  for key, value in row.items()})
                 f.flush()
                 rows.append(row)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException:
+            interrupted.set()
+            pool.shutdown(cancel_futures=True)
+            raise
     print(table([row for row in rows if row['seed'] in args.seeds], chosen, args.dataset))
 
 

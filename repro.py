@@ -215,7 +215,7 @@ def measure(net, X, T, engine='compiled'):
 
 def outputs(net, X, engine='compiled'):
     """net(X) without a gradient. For a Net the compiled engine is quicker: PyTorch is slow at so many small windows."""
-    if isinstance(net, Net) and engine == 'compiled':
+    if type(net) is Net and engine == 'compiled':      # a subclass may compute something else
         import backprop
         return backprop.outputs(net, X)
     with torch.no_grad():
@@ -306,10 +306,10 @@ def seeds(text):
     found = []
     for part in text.split(','):
         low, dash, high = part.partition('-')
-        low = seed(low)
-        found += range(low, (seed(high) if dash else low) + 1)
-    if not found or len(found) > 10**4:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a range of seeds such as 0-9 or 0,3,5')
+        low, high = seed(low), seed(high if dash else low)
+        if not low <= high < low + 10_000:
+            raise argparse.ArgumentTypeError(f'{text!r} is not a range of seeds such as 0-9 or 0,3,5')
+        found += range(low, high + 1)
     return found
 
 
