@@ -456,7 +456,7 @@ def net_curvature(params, squares, curvature, rates, links, A, S, X):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# the fully connected net of section 4 (256-40-10), with the same layers
+# the fully connected net of section 5 (256-40-10), with the same layers
 
 @compiled
 def train_full(params, rates, A, S, X, T, order):

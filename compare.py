@@ -1,5 +1,5 @@
 """
-Named recipes over many seeds, and the paper's table (section 4) with theirs beside it.
+Named recipes over many seeds, and the paper's table (section 5) with theirs beside it.
 
     python compare.py                           # the paper, the 2022 reproduction, the fully connected net; 10 seeds
     python compare.py rate_0.01 rate_0.1        # some recipes
@@ -25,7 +25,7 @@ import repro
 from prepro import DATASETS, fail, run
 from repro import BLOCKS, FIGURES, PAPER, PASSES, REFERENCE, Diverged, FullNet, Net
 
-PAPER_FC40 = dict.fromkeys(FIGURES) | {'train_error': 1.6, 'test_error': 8.1, 'rejection': 19.4}       # section 4
+PAPER_FC40 = dict.fromkeys(FIGURES) | {'train_error': 1.6, 'test_error': 8.1, 'rejection': 19.4}       # section 5
 BLOG_60K = dict.fromkeys(FIGURES) | {'test_error': 2.74}         # the 2022 blog post: 50,000 digits, 100 passes
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-N_TRAIN, N_TEST = 7291, 2007           # section 2.1: 9298 digits in all
+N_TRAIN, N_TEST = 7291, 2007           # section 2: 9298 digits in all
 SEED = 1337                            # the 2022 reproduction's draw of MNIST
 DATASETS = ('mnist', 'usps', 'mnist60k')
 

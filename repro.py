@@ -27,13 +27,13 @@ from tqdm import tqdm
 from prepro import DATASETS, fail, packed, run, tensor_path, write_file
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Section 3.3, network architecture
+# Section 3, network design
 
 # Which 8 of the 12 maps of H1 each of the 12 maps of H2 sees. The paper: "a scheme that will not be described here".
 # Assumed: three blocks of four maps, as in the 2022 reproduction.
 BLOCKS = [list(range(0, 8))] * 4 + [list(range(4, 12))] * 4 + [[0, 1, 2, 3, 8, 9, 10, 11]] * 4
 
-BACKGROUND = -1.0   # "extends past the boundaries of the input": those connections see a constant background
+BACKGROUND = -1.0   # what connections see that reach over the border of the image, or of a map of H1
 
 
 class Net(nn.Module):
@@ -49,8 +49,8 @@ class Net(nn.Module):
         super().__init__()
         self.table, self.A, self.S = table, A, S
 
-        # Section 3.4: weights are uniform in [-2.4/F, 2.4/F], F the unit's fan-in, "to keep the total inputs in the
-        # operating range of the sigmoid". Assumed: F's square root, which is what does that; and the output biases.
+        # Section 4: weights are uniform in [-2.4/F, 2.4/F], F the unit's fan-in, so that its weighted sum stays where the
+        # squashing function is not flat. Assumed: F's square root, which is what does that; and the output biases.
         uniform = initial(seed, root)
         self.H1w = uniform(5*5, 12, 1, 5, 5)
         self.H2w = uniform(8*5*5, 12, 8, 5, 5)
@@ -92,7 +92,7 @@ class Net(nn.Module):
         return self.squash(x @ self.outw + self.outb)                    # (n, 10): one output a class
 
     def squash(self, s):
-        """Section 3.3: "a scaled hyperbolic tangent" of the weighted sums s."""
+        """Section 4: a scaled hyperbolic tangent of the weighted sums s."""
         return self.A * torch.tanh(self.S * s)
 
 
@@ -103,7 +103,7 @@ def initial(seed, root):
 
 
 class FullNet(nn.Module):
-    """Section 4's comparison, "a fully connected network with 40 hidden units": 256-40-10. Arguments as for Net."""
+    """Section 5's comparison, a fully connected net with 40 hidden units: 256-40-10. Arguments as for Net."""
 
     def __init__(self, seed=1337, A=1.0, S=1.0, root=True, out_bias=-1.0):
         super().__init__()
@@ -124,7 +124,7 @@ class FullNet(nn.Module):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Section 3.4, learning
+# Section 4, experimental environment: learning
 
 RATE = {'sgd': 0.03, 'newton': 0.005}     # assumed
 DAMPING = 0.03      # Newton's: assumed
@@ -161,7 +161,7 @@ def train_pass(net, X, T, rates, order, engine='compiled', title=None):
 
 def newton_rates(net, X, rate, damping):
     """
-    Section 3.4's "special version of Newton's algorithm that uses a positive, diagonal approximation of the Hessian":
+    Section 4's "special version of Newton's algorithm that uses a positive, diagonal approximation of the Hessian":
     {parameter's name: rate / (h + damping)}, h the second derivatives averaged over the patterns X (LeCun et al. 1998,
     "Efficient BackProp", section 7). The damping keeps the steps where the cost is flat from growing without bound.
     """
@@ -192,9 +192,9 @@ def train(net, X, T, passes, rate, optimizer='sgd', damping=DAMPING, shuffle=Non
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Section 4, results
+# Section 5, results
 
-DAYS = 3            # section 4: 23 passes on a SUN-4/260
+DAYS = 3            # section 5: 23 passes on a SUN-4/260
 PASSES = 23
 FIGURES = ('train_loss', 'train_error', 'train_misses', 'test_loss', 'test_error', 'test_misses', 'rejection')
 PAPER = dict(zip(FIGURES, (2.5e-3, 0.14, 10, 1.8e-2, 5.0, 102, 12.1)))
@@ -224,7 +224,7 @@ def outputs(net, X, engine='compiled'):
 
 def rejection_curve(out, label):
     """
-    Error against rejection (section 4): NumPy arrays of the percentage of patterns rejected, the error in percent on
+    Error against rejection (section 5): NumPy arrays of the percentage of patterns rejected, the error in percent on
     the rest, and the threshold that does it, from the strictest to the most lenient, which rejects none.
 
     A pattern is kept if its two most active outputs differ by the threshold or more. out (n, 10), label (n,).

@@ -26,7 +26,7 @@ def metrics(folder):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# section 3.3: the architecture
+# section 3: the architecture
 
 def layers(net, x):
     """What the squashing function gives for H1, H2, H3 and the output, on the way to net(x)."""
@@ -129,7 +129,7 @@ def test_initial_weights_are_the_documented_recipe():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# section 3.4: learning
+# section 4: learning
 
 @pytest.mark.parametrize('engine', ENGINES)
 def test_weights_change_after_each_pattern_in_the_order_given(engine):
@@ -192,7 +192,7 @@ def test_progress_is_shown_on_a_terminal_only(tty, monkeypatch):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# section 4: the results, on the digits
+# section 5: the results, on the digits
 
 @pytest.fixture(scope='session', params=ENGINES)
 def first_pass(request, prepared):
