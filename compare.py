@@ -17,13 +17,12 @@ import statistics
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-import torch
-from tqdm import tqdm
-
-import prepro
+import prepro                           # first, for Ctrl-C: see there
 import repro
+import torch
 from prepro import DATASETS, fail, run
 from repro import BLOCKS, FIGURES, PAPER, PASSES, REFERENCE, Diverged, FullNet, Net
+from tqdm import tqdm
 
 PAPER_FC40 = dict.fromkeys(FIGURES) | {'train_error': 1.6, 'test_error': 8.1, 'rejection': 19.4}       # section 5
 BLOG_60K = dict.fromkeys(FIGURES) | {'test_error': 2.74}         # the 2022 blog post: 50,000 digits, 100 passes

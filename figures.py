@@ -352,7 +352,7 @@ def draw_wrong(dataset='usps', columns=14):
 
 
 def draw_rejection():
-    """Section 4: error on the digits that are not rejected, against how many are."""
+    """Section 5: error on the digits that are not rejected, against how many are."""
     fig, ax = canvas(4.2)
     x = np.linspace(0, 30, 301)
     for recipe, dataset, colour, style, label in (

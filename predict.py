@@ -10,7 +10,7 @@ brought to 16x16 as those digits were: cropped, its aspect kept, and placed
 mnist, mnist60k     in a 20x20 box, that with its centre of mass in the middle of 28x28, and this resized to 16x16
 usps                upright, as large as 16x16 allows, in the middle
 
-and the ten outputs shown. As in section 4 of the paper, a digit whose two most active outputs are too close is rejected:
+and the ten outputs shown. As in section 5 of the paper, a digit whose two most active outputs are too close is rejected:
 closer than the run's own test digits must differ for 1% error on those that are kept.
 """
 import argparse
@@ -152,9 +152,9 @@ def normalised(ink, dataset):
     ink = cropped(ink)
     if dataset == 'usps':
         ink = cropped(deslanted(ink))
-    box = 16 if dataset == 'usps' else 20
+    box, step = (16, 2) if dataset == 'usps' else (20, 1)                # USPS's digits have even widths and heights
     scale = box / max(ink.shape)
-    size = [max(1, round(n * scale)) for n in ink.shape]
+    size = [step * max(1, round(n * scale / step)) for n in ink.shape]
     ink = np.asarray(Image.fromarray(ink).resize(size[::-1], Image.Resampling.BILINEAR))
     ink = ink / ink.max()               # thin lines get pale where many pixels become one
     if dataset == 'usps':

@@ -18,11 +18,16 @@ import argparse
 import hashlib
 import io
 import os
+import signal
 import sys
 
-import numpy as np
-import torch
-import torch.nn.functional as F
+if os.path.dirname(os.path.abspath(sys.argv[0])) == os.path.dirname(os.path.abspath(__file__)):
+    # Ctrl-C while a script still imports torch, which takes seconds: run, below, is not there yet to catch it
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+import numpy as np                                                       # noqa: E402
+import torch                                                             # noqa: E402
+import torch.nn.functional as F                                          # noqa: E402
 
 N_TRAIN, N_TEST = 7291, 2007           # section 2: 9298 digits in all
 SEED = 1337                            # the 2022 reproduction's draw of MNIST
@@ -56,6 +61,7 @@ def fail(message):
 
 def run(main):
     """Call main as a script's body. What a user can cause ends in one line and a status, never in a traceback."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
         sys.stdout.flush()
@@ -71,14 +77,17 @@ def run(main):
 
 def write_file(path, content):
     """Write bytes to path, whole or not at all: under a temporary name, then renamed. Makes the directory."""
-    part = f'{path}.part'
+    part = f'{path}.{os.getpid()}.part'
     try:
         os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
         with open(part, 'wb') as f:
             f.write(content)
         os.replace(part, path)
     except OSError as e:
-        fail(f'cannot write {path}: {e.strerror}; name a directory that you can write to')
+        fail(f'cannot write {path}: {e.strerror}; it must go to a directory that can be written to, and that has room')
+    finally:
+        if os.path.exists(part):
+            os.remove(part)
 
 
 def packed(obj):
@@ -202,7 +211,7 @@ def rebuild(root):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--dataset', choices=DATASETS, default='mnist', help='which digits (default: mnist)')
-    parser.add_argument('--root', default='data', metavar='DIR',
+    parser.add_argument('--root', metavar='DIR',
                         help='where the originals are, or are downloaded to, as torchvision keeps them: MNIST in '
                              'DIR/MNIST/raw, USPS in DIR/USPS (default: data)')
     parser.add_argument('--seed', type=int, default=SEED, metavar='N',
@@ -214,18 +223,21 @@ def main():
         parser.error('--seed draws digits for --dataset mnist; nothing else is drawn')
     if not 0 <= args.seed < 2**32:
         parser.error(f'--seed {args.seed}: a whole number from 0 to {2**32 - 1}')
-    if os.path.exists(args.root) and not os.path.isdir(args.root):
+    if args.rebuild and args.dataset != 'mnist':
+        parser.error('--rebuild makes the embedded draw of MNIST; it goes with no other --dataset')
+    if args.root is None:
+        args.root = 'data'
+    elif os.path.exists(args.root) and not os.path.isdir(args.root):
         fail(f'--root {args.root} is not a directory; name the one that holds MNIST/raw or USPS')
 
     if args.rebuild:
         f = io.BytesIO()
         np.savez_compressed(f, **rebuild(args.root))
-        write_file(EMBEDDED, f.getvalue())
         sha256 = hashlib.sha256(f.getvalue()).hexdigest()
         print(f'{EMBEDDED}: SHA-256 {sha256}')
-        if sha256 != EMBEDDED_SHA256:
-            fail('that is not the embedded file to the byte, though it holds the same arrays: another version of zlib '
-                 'packs them differently; `git checkout data` brings the committed file back')
+        if sha256 != EMBEDDED_SHA256:   # MNIST was checked, so the arrays are right; zlib's versions differ
+            fail('nothing is written: the arrays are the embedded ones, but this version of zlib packs them differently')
+        write_file(EMBEDDED, f.getvalue())
         return
 
     if args.dataset == 'usps':

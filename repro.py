@@ -19,12 +19,12 @@ import sys
 import tempfile
 import time
 
+from prepro import DATASETS, fail, packed, run, tensor_path, write_file      # first, for Ctrl-C: see there
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from tqdm import tqdm
-
-from prepro import DATASETS, fail, packed, run, tensor_path, write_file
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Section 3, network design
@@ -232,7 +232,7 @@ def rejection_curve(out, label):
     top = out.topk(2).values.double()
     gap, order = (top[:, 0] - top[:, 1]).sort(descending=True)
     wrong = (out.argmax(1) != label)[order].cumsum(0)
-    kept = torch.arange(1, len(out) + 1)
+    kept = torch.arange(1, len(out) + 1).double()
     whole = torch.cat([gap[1:] != gap[:-1], torch.tensor([True])])         # equal gaps are kept or rejected together
     return ((100 - 100 * kept / len(out))[whole].numpy(), (100 * wrong / kept)[whole].numpy(), gap[whole].numpy())
 
@@ -351,8 +351,9 @@ def main():
         done = len(rows) // 2
         if done:
             os.remove(os.path.join(args.output, 'model.pt'))
-        fail(f'training diverged in pass {done + 1}: a value is no longer finite; no model is kept, and of the '
-             f'measurements the {done} passes before; try a learning rate smaller than {args.learning_rate}')
+        kept = f'no model is kept, but the measurements of {done} passes' if done else 'nothing is written'
+        fail(f'training diverged in pass {done + 1}: a value is no longer finite; {kept}; '
+             f'try a learning rate smaller than {args.learning_rate}')
 
     print(table({'paper, 1989': PAPER, 'reproduction, 2022': REFERENCE, 'this run': figures(*rows[-2:])}))
     before = DAYS * 24 * 60 * 60 * args.passes / PASSES
