@@ -1,6 +1,6 @@
 """
-The pictures of README.md, in results/: example digits, the net, its learning curves, what it learnt, what it gets wrong,
-error against rejection, the ladder of later ideas, and time.
+The pictures of README.md, in results/: example digits, the net, its learning curves, what it learnt, what it gets
+wrong, error against rejection, the ladder of later ideas, and time.
 
     python figures.py                   # all eight
     python figures.py curves wrong      # some of them
@@ -29,7 +29,7 @@ matplotlib.use('Agg')                   # draws to memory: no screen is needed
 import matplotlib.pyplot as plt                                          # noqa: E402
 from matplotlib.patches import Polygon, Rectangle                        # noqa: E402
 
-SEEDS = range(5)                        # of the nets in curves and rejection; the first is the one to look at elsewhere
+SEEDS = range(5)                        # of the nets in curves and rejection; elsewhere it is the first
 MODERN = os.path.join('results', 'modern.csv')
 BENCH = os.path.join('results', 'bench.csv')
 
@@ -289,12 +289,11 @@ def draw_kernels(dataset='usps'):
             continue
         size = y.shape[-1]
         columns = {'image': 1, 'H1': 4, 'H2': 3, 'H3': 3}[name]
-        sheet = mosaic(y, columns, 0 if name == 'image' else 1, np.nan)
-        ax.imshow(sheet, vmin=-1, vmax=1, cmap='gray')
         gap = 0 if name == 'image' else 1
+        ax.imshow(mosaic(y, columns, gap, np.nan), vmin=-1, vmax=1, cmap='gray')
         for k in range(len(y)):
-            ax.add_patch(Rectangle((gap - .5 + k % columns * (size + gap), gap - .5 + k // columns * (size + gap)), size,
-                                   size, facecolor='none', edgecolor=GREY, linewidth=0.6))
+            corner = gap - .5 + k % columns * (size + gap), gap - .5 + k // columns * (size + gap)
+            ax.add_patch(Rectangle(corner, size, size, facecolor='none', edgecolor=GREY, linewidth=0.6))
     ax = parts['output']
     out = layers['output'].ravel()
     ax.set_axis_on()
@@ -374,8 +373,10 @@ def draw_rejection():
         ax.annotate(f'{figures["rejection"]}% for 1%', points[1], (24, 62), textcoords='offset points',
                     arrowprops={'arrowstyle': '-', 'shrinkB': 5, 'linewidth': 0.8})
     ax.axhline(1, color=BLACK, linewidth=0.8, linestyle=':')
-    ax.set(xlim=(0, 30), ylim=(0, 9), xlabel='rejected, % of the test digits', title='error, % of the digits not rejected')
-    ax.legend(alignment='left', title=f'lines: the mean of {len(SEEDS)} seeds; bands: from the lowest to the highest')
+    ax.set(xlim=(0, 30), ylim=(0, 9), xlabel='rejected, % of the test digits',
+           title='error, % of the digits not rejected')
+    ax.legend(alignment='left',
+              title=f'lines: the mean of {len(SEEDS)} seeds; bands: from the lowest to the highest')
     return png(fig)
 
 
@@ -446,7 +447,7 @@ def draw_speed():
         ax.text(seconds * 1.15, i, span(seconds) + ratio, va='center', weight='bold')
     ticks = {1: '1 s', 60: '1 minute', 3600: '1 hour', 86400: '1 day'}
     ax.set(xscale='log', xlim=(left, bars[0][2] * 8), ylim=(len(bars) - 0.6, -0.75), yticks=[],
-           title=f'time for {repro.PASSES} passes over {prepro.N_TRAIN:,} digits, one at a time')
+           title=f'time for {repro.PASSES} passes over {prepro.N_TRAIN:,} digits, and how much faster than in 1989')
     ax.set_xticks(list(ticks), list(ticks.values()))
     ax.set_xticks([], minor=True)
     ax.spines['left'].set_visible(False)

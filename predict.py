@@ -3,15 +3,15 @@ What a trained net makes of pictures of digits: yours, on paper or screen, one d
 
     python predict.py out/base/model.pt mine.png [more ...]
 
-MODEL is a model.pt that repro.py wrote; the args.json beside it says which digits it was trained on. A picture may be of
-any size, dark on light or light on dark, in colour or grey, with transparency or without, the digit anywhere in it. It is
-brought to 16x16 as those digits were: cropped, its aspect kept, and placed
+MODEL is a model.pt that repro.py wrote; the args.json beside it says which digits it was trained on. A picture may be
+of any size, dark on light or light on dark, in colour or grey, with transparency or without, the digit anywhere in it,
+but nothing else. It is brought to 16x16 as those digits were: cropped, its aspect kept, and placed
 
 mnist, mnist60k     in a 20x20 box, that with its centre of mass in the middle of 28x28, and this resized to 16x16
 usps                upright, as large as 16x16 allows, in the middle
 
-and the ten outputs shown. As in section 5 of the paper, a digit whose two most active outputs are too close is rejected:
-closer than the run's own test digits must differ for 1% error on those that are kept.
+and the ten outputs shown. As in section 5 of the paper, a digit whose two most active outputs are too close is
+rejected: closer than the run's own test digits must differ for 1% error on those that are kept.
 """
 import argparse
 import io
@@ -46,7 +46,7 @@ def grey(image):
     if image.mode in ('I', 'F') or image.mode.startswith('I;'):          # more than 8 bits, which convert() would clip
         scale = 65535 if image.mode != 'F' else 1
         return np.asarray(shrunk(image.convert('F'))) / np.float32(scale)
-    transparent = 'A' in image.mode or 'a' in image.mode or 'transparency' in image.info
+    transparent = image.mode in ('RGBA', 'RGBa', 'LA', 'La', 'PA') or 'transparency' in image.info
     image = shrunk(image.convert('RGBA' if transparent else 'RGB'))
     for paper in ('white', 'black'):    # on black where white shows nothing: white ink
         sheet = Image.new('RGB', image.size, paper)
@@ -142,7 +142,7 @@ def deslanted(ink):
     slant = np.clip((x * y * ink).sum() / max((y * y * ink).sum(), 1), -1, 1)    # how far right a row is, for each down
     room = int(np.ceil(abs(slant) * h))
     page = Image.fromarray(np.pad(ink, ((0, 0), (room, room))))
-    # Pillow wants to know where each new pixel comes from: (x + slant (y - the middle), y), counted from pixels' corners
+    # Pillow wants to know where a new pixel comes from: (x + slant (y - the middle), y), counted from pixels' corners
     return np.asarray(page.transform(page.size, Image.Transform.AFFINE, (1, slant, slant * (y[0, 0] - .5), 0, 1, 0),
                                      Image.Resampling.BILINEAR))
 

@@ -8,7 +8,7 @@ Nets as `python repro.py --dataset mnist` and usps train them, shown pictures of
 own         the test digits of the data set that they were trained on
 other       the test digits of the other data set: MNIST's at 28x28, USPS's at 16x16 with a margin
 photograph  500 of the other's, enlarged to 300x300, dark on light, lit from one side, with noise
-fonts       digits of the 20 fonts that come with matplotlib, in three sizes, dark on light and light on dark, off-centre
+fonts       digits of 20 fonts that come with matplotlib, in three sizes, dark on light and light on dark, off-centre
 
 and the percentages that are wrong, that are rejected, and that are wrong among those that are not.
 """
@@ -33,7 +33,8 @@ import repro                                                             # noqa:
 FONTS = [f'DejaVu{family}{style}' for family, italic in (('Sans', 'Oblique'), ('SansMono', 'Oblique'),
                                                          ('Serif', 'Italic'))
          for style in ('', '-Bold', f'-{italic}', f'-Bold{italic}')]
-FONTS += ['STIXGeneral', 'STIXGeneralBol', 'STIXGeneralItalic', 'STIXGeneralBolIta', 'cmr10', 'cmb10', 'cmss10', 'cmtt10']
+FONTS += ['STIXGeneral', 'STIXGeneralBol', 'STIXGeneralItalic', 'STIXGeneralBolIta']
+FONTS += ['cmr10', 'cmb10', 'cmss10', 'cmtt10']
 SIZES = (24, 80, 300)
 COLUMNS = ('dataset', 'pictures', 'seed', 'n', 'error', 'rejected', 'error_kept')
 
@@ -112,7 +113,8 @@ def main():
                 rows.append((dataset, kind, seed, len(X), 100 * float(wrong.float().mean()),
                              100 * float((~kept).float().mean()), 100 * float(wrong[kept].float().mean())))
             columns = zip(*(row[4:] for row in rows[-len(nets):]))
-            cells = [f'{statistics.fmean(c):.1f} +- {statistics.stdev(c) if len(nets) > 1 else 0:.1f}%' for c in columns]
+            cells = [f'{statistics.fmean(c):.1f} +- {statistics.stdev(c) if len(nets) > 1 else 0:.1f}%'
+                     for c in columns]
             print(f'{dataset:12}{kind:12}{len(X):>6}{cells[0]:>16}{cells[1]:>16}{cells[2]:>18}', flush=True)
     if args.out:
         f = io.StringIO()

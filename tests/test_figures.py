@@ -35,8 +35,8 @@ def place(tmp_path_factory):
         for split, n in (('train', 40), ('test', 30)):
             torch.save(random_patterns(n, 10 * k + n), folder / f'{split}1989.pt')
     write_csv(cwd / 'results' / 'modern.csv', [
-        {'dataset': dataset, 'split': split, 'rung': rung, 'idea': f'an idea of some length, the {rung}th', 'seed': seed,
-         'error': f'{6 - (dataset == "mnist") - rung + seed / 10:.3f}'}
+        {'dataset': dataset, 'split': split, 'rung': rung, 'idea': f'an idea of some length, the {rung}th',
+         'seed': seed, 'error': f'{6 - (dataset == "mnist") - rung + seed / 10:.3f}'}
         for dataset in ('mnist', 'usps') for split in ('test', 'validation') for rung in range(5) for seed in range(3)])
     write_csv(cwd / 'results' / 'bench.csv', [
         {'what': what, 'seconds': seconds, 'machine': 'A Processor of Some Length, 12th generation @ 3.10GHz, 8 cores'}
@@ -75,7 +75,8 @@ def texts(fig):
 
 
 def test_there_are_eight():
-    assert list(figures.FIGURES) == ['digits', 'architecture', 'curves', 'kernels', 'wrong', 'rejection', 'ladder', 'speed']
+    assert list(figures.FIGURES) == ['digits', 'architecture', 'curves', 'kernels', 'wrong', 'rejection', 'ladder',
+                                     'speed']
 
 
 @pytest.mark.parametrize('name', figures.FIGURES)
@@ -88,8 +89,12 @@ def test_a_figure_is_whole_and_of_the_common_width(name, canvases):
     assert len(content) < 375_000       # eight of them are under 3 MB
     fig, = canvases
     renderer = FigureCanvasAgg(fig).get_renderer()
-    hidden = {tick.label1 for ax in fig.findobj(plt.Axes) for axis in (ax.xaxis, ax.yaxis) for tick in axis.get_major_ticks()
-              if not (ax.axison and min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval()))}
+    hidden = set()                      # the labels of ticks beyond the ends of an axis, and of axes that are not drawn
+    for ax in fig.findobj(plt.Axes):
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            hidden |= {tick.label1 for tick in axis.get_major_ticks()
+                       if not (ax.axison and low <= tick.get_loc() <= high)}
     for text in fig.findobj(plt.Text):
         if text.get_text().strip() and text.get_visible() and text not in hidden:
             box = text.get_window_extent(renderer)
@@ -143,8 +148,8 @@ def test_wrong_has_each_digit_that_is_wrong_once_the_surest_first(canvases):
     top = out.topk(2)
     gap = top.values[:, 0] - top.values[:, 1]
     labels = [t for t in texts(canvases[0]) if '→' in t and len(t) < 20]
-    assert sorted(labels) == sorted(f'{int(y)}→{int(a)}  {g:.1f}' for y, a, g in zip(Y.argmax(1), top.indices[:, 0], gap)
-                                    if y != a)
+    answers = zip(Y.argmax(1), top.indices[:, 0], gap)
+    assert sorted(labels) == sorted(f'{int(y)}→{int(a)}  {g:.1f}' for y, a, g in answers if y != a)
     assert [float(t.split()[1]) for t in labels] == sorted((float(t.split()[1]) for t in labels), reverse=True)
 
 
@@ -170,7 +175,8 @@ def test_ladder_has_means_of_test_runs_only(canvases):
 
 def test_ladder_with_one_data_set_so_far(place, canvases, monkeypatch):
     monkeypatch.setattr(figures, 'MODERN', 'half.csv')
-    write_csv(place / 'half.csv', [{'dataset': 'mnist', 'split': 'test', 'rung': 0, 'idea': 'a', 'seed': 0, 'error': 4}])
+    write_csv(place / 'half.csv',
+              [{'dataset': 'mnist', 'split': 'test', 'rung': 0, 'idea': 'a', 'seed': 0, 'error': 4}])
     figures.draw_ladder()
     assert '4.00' in texts(canvases[0])
 
@@ -182,7 +188,8 @@ def test_speed_is_relative_to_three_days(canvases):
     assert '3 days' in said
     assert f'{seconds:.2g} s, {figures.significant(3 * 86400 / seconds)} times faster' in said
     assert figures.significant(128_816) == '130,000'
-    assert [figures.span(s) for s in (259200, 7200, 300, 90, 0.517)] == ['3 days', '2 hours', '5 minutes', '90 s', '0.52 s']
+    spans = [figures.span(s) for s in (259200, 7200, 300, 90, 0.517)]
+    assert spans == ['3 days', '2 hours', '5 minutes', '90 s', '0.52 s']
 
 
 # ---------------------------------------------------------------------------------------------------------------------

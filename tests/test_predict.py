@@ -101,7 +101,8 @@ def test_how_a_digit_is_drawn_makes_no_difference(change, dataset):
     for i in (0, 4, 7):
         plain = read(drawn(i), dataset)
         others = [distance(read(drawn(j), dataset), plain) for j in range(10) if LABELS[j] != LABELS[i]]
-        assert distance(read(change(drawn(i)), dataset), plain) < min(0.16, 0.5 * min(others))     # a width may round otherwise
+        # not the same, for a width that falls between two may round to either
+        assert distance(read(change(drawn(i)), dataset), plain) < min(0.16, 0.5 * min(others))
 
 
 @pytest.mark.parametrize('dataset', ['mnist', 'usps'])
