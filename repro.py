@@ -367,7 +367,7 @@ def writable(folder):
         os.makedirs(folder, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as e:
-        fail(f'cannot write to {folder}: {e.strerror}; name another directory with -o')
+        fail(f'cannot write to {folder}: {e.strerror}; name another directory')
 
 
 def save(args, rows, net):

@@ -510,7 +510,7 @@ def test_output_not_writable_is_refused_before_work_starts(folder, says, tiny, m
     (tiny / 'a file').write_text('')    # nobody can write under these, root neither
     monkeypatch.setattr(repro, 'train', lambda *args, **kwargs: pytest.fail('it trains'))
     before = files(tiny)
-    refused(call(repro, '-o', folder, cwd=tiny), f'cannot write to {folder}: ', says, 'name another directory with -o')
+    refused(call(repro, '-o', folder, cwd=tiny), f'cannot write to {folder}: ', says, 'name another directory')
     assert files(tiny) == before
 
 
