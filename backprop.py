@@ -358,7 +358,7 @@ def forward(params, links, A, S, x, r):
 @inlined
 def backward(params, changed, rates, links, A, S, x, power, r):
     """
-    Deltas, from those at the output down (r's delta[3], not yet times the slope there), and every weight's change.
+    Deltas, from those at the output (r's delta[3]) down, and every weight's change.
 
     To train, weights `changed` = params, x the inputs that forward left in r, and power = 1. The second derivatives of
     curvature go the same way with everything squared: the weights, the inputs x and (power = 2) the slopes.
@@ -367,12 +367,11 @@ def backward(params, changed, rates, links, A, S, x, power, r):
     H1w_new, H1b_new, H2w_new, H2b_new, H3w_new, H3b_new, outw_new, outb_new = changed
     H1w_rate, H1b_rate, H2w_rate, H2b_rate, H3w_rate, H3b_rate, outw_rate, outb_rate = rates
     image, map_of, x3, x4 = x           # what H1, H2, H3 and the output see
-    _, _, (y1, y2, y3, out), _, (d1, d2, d3, d4), (g1, g2), _, down, by_map = r
+    _, _, (y1, y2, y3, _), _, (d1, d2, d3, d4), (g1, g2), _, down, by_map = r
     rows, image_rows, padded, even, odd, both = down
     _, _, _, d1_of, d2_of, g1_of, g2_of, windows_of = by_map
 
     # output
-    times_slope(d4, out, A, S, power)
     full_deltas(outw, d4, d3)
     full_change(outw_new, outw_rate, d4, x4)
     change(outb_new, outb_rate, d4)
@@ -415,18 +414,43 @@ def flattened(params):
     return H1w.reshape(12*32), H1b, H2w.reshape(12 * 8*32), H2b, H3w, H3b, outw, outb
 
 
+@inlined
+def mse_deltas(t, out, delta, A, S):
+    """delta = dE/ds at the output, E the mean over the 10 outputs of (out - t)**2, out = A tanh(S s)."""
+    for j in range(10):
+        delta[j] = f32(2 / 10) * (out[j] - t[j])
+    times_slope(delta, out, A, S, 1)
+
+
+@inlined
+def softmax_deltas(s, t, out, delta):
+    """delta = out - 1 for the class, out for the others, out = softmax(s): dE/ds, E the cross-entropy. t > 0: the class."""
+    for j in range(10):
+        out[j] = np.exp(s[j] - s.max())
+    total = out.sum()
+    for j in range(10):
+        out[j] /= total
+        delta[j] = out[j] - f32(t[j] > 0)
+
+
 @compiled
-def train_net(params, rates, links, A, S, X, T, order):
-    """Train on X (n, 256), T (n, 10) in the order given. How many patterns were good: stops at one that is not finite."""
+def train_net(params, rates, links, A, S, softmax, X, T, order):
+    """
+    Train on X (n, 256), T (n, 10) in the order given. How many patterns were good: stops at one that is not finite.
+
+    softmax: outputs and loss are softmax and cross-entropy, as in modern.py, and not the paper's.
+    """
     r = room()
     x = r[0], r[8][0], r[2][1], r[2][2]                                  # the image, the maps of H1, H2, H3
-    out, d4 = r[2][3], r[4][3]
+    out, s4, d4 = r[2][3], r[3][3], r[4][3]
     flat, flat_rates = flattened(params), flattened(rates)
     for i in range(len(order)):
         n = order[i]
         forward(params, links, A, S, X[n], r)
-        for j in range(10):
-            d4[j] = f32(2 / 10) * (out[j] - T[n, j])     # E is the mean over the 10 outputs of (out - t)**2
+        if softmax:
+            softmax_deltas(s4, T[n], out, d4)
+        else:
+            mse_deltas(T[n], out, d4, A, S)
         backward(params, flat, flat_rates, links, A, S, x, 1, r)
         if not np.isfinite(d4.sum()):
             return i
@@ -452,6 +476,7 @@ def net_curvature(params, squares, curvature, rates, links, A, S, X):
         forward(params, links, A, S, X[n], r)
         x[0][:], x[1][:], x[2][:], x[3][:] = r[0]**2, r[8][0]**2, r[2][1]**2, r[2][2]**2
         r[4][3][:] = f32(2 / 10)
+        times_slope(r[4][3], r[2][3], A, S, 2)
         backward(squares, flat, flat_rates, links, A, S, x, 2, r)
 
 
@@ -470,9 +495,7 @@ def train_full(params, rates, A, S, X, T, order):
         squash(s1, y1, A, S)
         full_sums(w2, b2, y1, s2)
         squash(s2, out, A, S)
-        for j in range(10):
-            d2[j] = f32(2 / 10) * (out[j] - t[j])
-        times_slope(d2, out, A, S, 1)
+        mse_deltas(t, out, d2, A, S)
         full_deltas(w2, d2, d1)
         full_change(w2, w2_rate, d2, y1)
         change(b2, b2_rate, d2)
@@ -570,7 +593,7 @@ def unit(net):
 
 def train_pass(net, X, T, rates, order):
     """
-    One pass of net (repro.Net or repro.FullNet) over X (n, 1, 16, 16), T (n, 10) in the order given, in place.
+    One pass of net (repro.Net, or modern.Net with its softmax, or repro.FullNet) over X (n, 1, 16, 16), T (n, 10) in the order given, in place.
 
     rates: {parameter's name: learning rate, a number or a tensor of the parameter's shape}. Returns how many patterns
     were good: fewer than there are if a value was not finite. Releases the interpreter lock while it runs.
@@ -579,8 +602,8 @@ def train_pass(net, X, T, rates, order):
     changes = []
     for name, p in ((name, getattr(net, name)) for name in NAMES if hasattr(net, name)):
         changes.append(lay_out(torch.as_tensor(rates[name], dtype=torch.float32).expand(p.shape))[0])
-    train = train_net if hasattr(net, 'table') else train_full
-    done = call(train, params, tuple(changes), *unit(net), *patterns(X, T), np.asarray(order, np.int64))
+    train, loss = (train_net, (getattr(net, 'softmax', False),)) if hasattr(net, 'table') else (train_full, ())
+    done = call(train, params, tuple(changes), *unit(net), *loss, *patterns(X, T), np.asarray(order, np.int64))
     if done == len(order) and not all(np.isfinite(p).all() for p in params):
         done -= 1                       # the last change was not followed by a pattern that would have shown it
     return done
@@ -613,7 +636,8 @@ def curvature(net, X):
         array, views[name] = lay_out(torch.zeros(p.shape))
         arrays.append(array)
         rates.append(lay_out(torch.full(p.shape, -1 / len(X)))[0])
-    call(net_curvature if hasattr(net, 'table') else full_curvature, params, tuple(p**2 for p in params), tuple(arrays), tuple(rates), *unit(net), *patterns(X))
+    call(net_curvature if hasattr(net, 'table') else full_curvature,
+         params, tuple(p**2 for p in params), tuple(arrays), tuple(rates), *unit(net), *patterns(X))
     return views
 
 

@@ -39,8 +39,9 @@ class Net(repro.Net):
     The 1989 net with logits for outputs. unit is the hidden units' function; border, what H2's windows see beyond the
     edge of H1; he=True draws the weights from the normal distribution of He et al. 2015, of variance 2 / fan-in.
     """
+    softmax = True      # for backprop.py, which trains it as long as unit and border are repro.Net's
 
-    def __init__(self, seed, unit=torch.tanh, border=-1.0, he=False):
+    def __init__(self, seed, unit=torch.tanh, border=repro.BACKGROUND, he=False):
         super().__init__(seed, out_bias=0.0)
         self.squash, self.border = unit, border
         if he:
@@ -131,7 +132,7 @@ def rung(idea, source, **changes):
     RUNGS.append({**RUNGS[-1], **changes, 'idea': idea, 'source': source})
 
 
-rung('softmax, cross-entropy', 'Bridle 1990', softmax=True, rate=0.01)
+rung('softmax, cross-entropy', 'Bridle 1990', softmax=True, rate=0.005)
 rung('AdamW, decaying rate', 'Loshchilov and Hutter 2019',
      optimiser=adamw, schedule=one_cycle, batch=128, rate=0.005, passes=40)
 rung('distortions', 'Simard et al. 1992',
@@ -186,7 +187,7 @@ def train(recipe, X, Y, seed):
 
 def one_at_a_time(recipe, X, Y, seed):
     """The first rungs: repro.py's training. With recipe['softmax'] for the loss, else with tanh outputs and MSE."""
-    net = Net(seed, softmax=True) if recipe['softmax'] else repro.Net(seed)
+    net = Net(seed) if recipe['softmax'] else repro.Net(seed)
     for _ in repro.train(net, X, Y, recipe['passes'], recipe['rate']):
         pass
     return net
