@@ -139,16 +139,16 @@ def drop_cut_off_row(path):
             prepro.write_file(path, content[:content.rindex(b'\n') + 1])
 
 
-def read_rows(path):
-    """The rows of a CSV file of runs, numbers as numbers; none if there is no such file."""
+def read_rows(path, columns=COLUMNS, words=('recipe', 'dataset')):
+    """The rows of a CSV file of runs, numbers as numbers, but for the columns of words; none if there is no such file."""
     if not os.path.exists(path):
         return []
     try:
         with open(path, newline='') as f:
             reader = csv.DictReader(f)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                fail(f'{path} is not a table of runs: its first line is not {",".join(COLUMNS)}; name another with --out')
-            return [{key: value if key in ('recipe', 'dataset') else int(value) if key == 'seed'
+            if tuple(reader.fieldnames or ()) != columns:
+                fail(f'{path} is not a table of runs: its first line is not {",".join(columns)}; name another with --out')
+            return [{key: value if key in words else int(value) if key == 'seed'
                      else float(value) if value else None for key, value in row.items()} for row in reader]
     except (UnicodeDecodeError, ValueError, TypeError) as e:
         fail(f'{path} is not a table of runs ({e}); name another with --out')
