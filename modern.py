@@ -200,7 +200,7 @@ def train(recipe, X, Y, seed):
             loss.backward()
             optimiser.step()
             step += 1
-        if not loss.isfinite():
+        if not all(p.isfinite().all() for p in net.parameters()):
             raise repro.Diverged
     return net
 
