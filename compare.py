@@ -106,17 +106,24 @@ COLUMNS = ('recipe', 'dataset', 'seed', *FIGURES, 'seconds')
 interrupted = threading.Event()         # the runs under way look at it after each pass
 
 
-def one_run(recipe, seed, splits):
-    """Train one recipe from one seed: its row without recipe, dataset and seed. splits: {split: (X, Y)}."""
+def begin(recipe, seed, X, Y):
+    """A recipe's net, its target level, and its training on X, Y, begun: an iterator as repro.train's."""
     settings = dict(RECIPES[recipe][1])
+    settings.pop('draw', None)          # one_run's
     passes, rate, level = settings.pop('passes'), settings.pop('rate'), settings.pop('level', 1.0)
     training = {key: settings.pop(key) for key in ('optimizer', 'damping', 'shuffle') if key in settings}
-    if 'draw' in settings:
-        splits = prepro.drawn(splits, prepro.draw(splits, order=settings.pop('draw')))
     net = (FullNet if settings.pop('full', False) else Net)(seed, **settings)
+    return net, level, repro.train(net, X, Y * level, passes, rate, **training)
+
+
+def one_run(recipe, seed, splits):
+    """Train one recipe from one seed: its row without recipe, dataset and seed. splits: {split: (X, Y)}."""
+    if 'draw' in RECIPES[recipe][1]:
+        splits = prepro.drawn(splits, prepro.draw(splits, order=RECIPES[recipe][1]['draw']))
     X, Y = splits['train']
+    net, level, training = begin(recipe, seed, X, Y)
     try:
-        for _, seconds in repro.train(net, X, Y * level, passes, rate, **training):
+        for _, seconds in training:
             if interrupted.is_set():
                 return None
     except Diverged:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 import compare
+import modern
 import prepro
 import repro
 from prepro import fail, run, write_file
@@ -33,9 +34,7 @@ SEEDS = range(5)                        # of the nets in curves and rejection; e
 MODERN = os.path.join('results', 'modern.csv')
 BENCH = os.path.join('results', 'bench.csv')
 
-# What the 2022 reproduction published, and no other file here has.
-REFERENCE_LADDER = (repro.REFERENCE['test_error'], 4.38, 3.59, 2.19, 1.59)   # %, its steps from 1989 up, on MNIST
-REFERENCE_SECONDS = 90                  # "about 90 seconds" for the 23 passes, on a laptop of 2020
+REFERENCE_SECONDS = 90                  # the 2022 reproduction's 23 passes, as published: a laptop of 2020
 
 # ---------------------------------------------------------------------------------------------------------------------
 # one style: a README's column is about 830 pixels wide, so a picture is 8.3 inches, and a point 1.4 pixels
@@ -98,14 +97,10 @@ def trained(recipe, dataset, seed):
     One of compare.py's recipes, trained: the net, its target level, and what repro.measure says after each pass, as
     {split: {figure: [one number a pass]}}.
     """
-    settings = dict(compare.RECIPES[recipe][1])
-    passes, rate, level = settings.pop('passes'), settings.pop('rate'), settings.pop('level', 1.0)
-    training = {key: settings.pop(key) for key in ('optimizer', 'damping', 'shuffle') if key in settings}
-    net = (repro.FullNet if settings.pop('full', False) else repro.Net)(seed, **settings)
-    X, Y = digits(dataset, 'train')
+    net, level, training = compare.begin(recipe, seed, *digits(dataset, 'train'))
     rows = {'train': [], 'test': []}
     try:
-        for _ in repro.train(net, X, Y * level, passes, rate, **training):
+        for _ in training:
             for split, measured in rows.items():
                 X, Y = digits(dataset, split)
                 measured.append(repro.measure(net, X, Y * level))
@@ -402,7 +397,8 @@ def draw_ladder():
             up = dataset == 'usps'
             ax.annotate(f'{m:.2f}', (r, m), (0, 9 if up else -9), textcoords='offset points', ha='center',
                         va='bottom' if up else 'top', fontsize=8.5)
-    ax.plot(np.arange(len(REFERENCE_LADDER)) + 0.18, REFERENCE_LADDER, 'x', color=BLACK, markersize=7,
+    reference = [repro.REFERENCE['test_error'], *modern.REFERENCE.values()]
+    ax.plot(np.arange(len(reference)) + 0.18, reference, 'x', color=BLACK, markersize=7,
             markeredgewidth=1.6, label="the 2022 reproduction's own five steps, MNIST, one run")
     ax.set(xticks=list(ideas), title='error, % of the test digits')
     ax.set_xticklabels([f'{r}\n{wrapped(idea)}' for r, idea in ideas.items()], fontsize=8.5)
@@ -481,7 +477,7 @@ def table(path, *columns):
 
 FIGURES = {'digits': draw_digits, 'architecture': draw_architecture, 'curves': draw_curves, 'kernels': draw_kernels,
            'wrong': draw_wrong, 'rejection': draw_rejection, 'ladder': draw_ladder, 'speed': draw_speed}
-FROM = {'ladder': (MODERN, 'python modern.py'), 'speed': (BENCH, f'python tests/bench.py --out {BENCH}')}
+FROM = {'ladder': (MODERN, f'python modern.py --out {MODERN}'), 'speed': (BENCH, f'python tests/bench.py --out {BENCH}')}
 
 
 def main():

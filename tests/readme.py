@@ -14,11 +14,13 @@ import sys
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
 sys.path.insert(0, ROOT)
 import compare                                                           # noqa: E402
+import modern                                                            # noqa: E402
 import prepro                                                            # noqa: E402
 from repro import PAPER, REFERENCE                                       # noqa: E402
 
 README = os.path.join(ROOT, 'README.md')
 RUNS = compare.read_rows(os.path.join(ROOT, 'results', 'compare.csv'))
+MODERN = modern.read_rows(os.path.join(ROOT, 'results', 'modern.csv'))
 
 
 def results(name):
@@ -115,7 +117,57 @@ def speed():
         f'from prompt to prompt, of which {rows["import torch"]:.1f} s are the import of PyTorch.')
 
 
-BLOCKS = {'table': table, 'open': open_questions, 'draws': draws, 'findings': findings, 'speed': speed}
+def pm_cell(figure, digits=2):
+    """(mean, sd) as it stands in a table."""
+    return f'{figure[0]:.{digits}f} ± {figure[1]:.{digits}f}'
+
+
+def ladder(dataset):
+    """modern.py's table of a data set, with the sources of its ideas."""
+    found = modern.summary([row for row in MODERN if (row['dataset'], row['split']) == (dataset, 'test')])
+    lines = [['', 'n', 'passes', 'seconds', 'train error, %', 'test error, %', 'misses', 'change']]
+    for name, f in found.items():
+        label = f'{f["label"]} ({modern.RUNGS[int(name)]["source"]})' if name.isdigit() else f['label']
+        lines.append([label, f['n'], f'{f["passes"]:.0f}', f'{f["seconds"][0]:.0f}', pm_cell(f['train_error']),
+                      pm_cell(f['error']), pm_cell(f['misses'], 1),
+                      '' if f['change'] is None else f'{f["change"]:+.2f}'])
+    if dataset == 'mnist':
+        lines += [[f'published in 2022: {idea}', '', '', '', '', f'{error}', '', '']
+                  for idea, error in modern.REFERENCE.items()]
+    return markdown(lines)
+
+
+def ladder_words():
+    """What the ladder comes to, in two sentences."""
+    text = []
+    for dataset, name in (('mnist', 'MNIST'), ('usps', 'the paper\'s digits')):
+        found = modern.summary([row for row in MODERN if (row['dataset'], row['split']) == (dataset, 'test')])
+        bottom, top = found['0'], found[str(modern.TOP)]
+        text.append(f'on {name} from {pm_cell(bottom["error"])}% to {pm_cell(top["error"])}% wrong')
+        if dataset == 'mnist':
+            more, free = found['6'], found['7']
+    assert top['parameters'] == bottom['parameters'] and top['macs'] == bottom['macs']
+    return (f'With {top["parameters"]:,.0f} parameters and {top["macs"]:,.0f} multiply-adds a digit, as in 1989, later ideas '
+            f'bring the net {text[0]}, and {text[1]}. With all of MNIST to learn from, it is {pm_cell(more["error"])}%. A net '
+            f'of 3x3 windows with {free["parameters"]:,.0f} parameters and {free["macs"]:,.0f} multiply-adds, '
+            f'{free["macs"] / top["macs"]:.0f} times as many, then comes to {pm_cell(free["error"])}%.')
+
+
+def pictures():
+    """How well predict.py reads, from results/predict.csv."""
+    rows, lines = results('predict'), [['trained on', 'pictures', 'n', 'wrong, %', 'rejected, %', 'wrong of the others, %']]
+    words = {'own': 'its own test digits', 'other': 'the other\'s test digits', 'photograph': 'those as photographs',
+             'fonts': 'digits of 20 fonts'}
+    for dataset in ('mnist', 'usps'):
+        for kind, what in words.items():
+            runs = [row for row in rows if (row['dataset'], row['pictures']) == (dataset, kind)]
+            lines.append([dataset, what, runs[0]['n']] + [pm_cell(compare.mean_sd([float(row[key]) for row in runs]), 1)
+                                                          for key in ('error', 'rejected', 'error_kept')])
+    return markdown(lines)
+
+
+BLOCKS = {'ladder_words': ladder_words, 'ladder_mnist': lambda: ladder('mnist'), 'ladder_usps': lambda: ladder('usps'),
+          'pictures': pictures, 'table': table, 'open': open_questions, 'draws': draws, 'findings': findings, 'speed': speed}
 
 
 def render(text):
