@@ -378,7 +378,7 @@ def draw_rejection():
 def draw_ladder():
     """modern.py's rungs, both data sets, and the steps that the 2022 reproduction published."""
     rows = [row for row in table(MODERN, 'dataset', 'split', 'rung', 'idea', 'seed', 'error')
-            if row['split'] == 'test' and row['rung'].isdigit()]
+            if row['split'] == 'test' and row['rung'].isdigit() and modern.RUNGS[int(row['rung'])]['net'] != modern.Free]
     ideas = {int(row['rung']): row['idea'] for row in rows}
     fig, ax = canvas(4.4)
     for dataset, style, marker in (('usps', '-', 'o'), ('mnist', '--', 's')):
