@@ -1,19 +1,23 @@
 """
-Named recipes over many seeds, and the paper's table (section 5) with theirs beside it.
+Named recipes over many seeds, and the paper's table (section 5) with theirs
+beside it.
 
-    python compare.py                           # the paper, the 2022 reproduction, the fully connected net; 10 seeds
-    python compare.py rate_0.01 rate_0.1        # some recipes
-    python compare.py open                      # a group: the open questions, one at a time around `paper`
+    python compare.py                       # paper, reference, fc40; 10 seeds
+    python compare.py rate_0.01 rate_0.02   # some recipes
+    python compare.py open                  # a group: the open questions
 
-Each run is a row of a CSV file, written as it ends; runs that are there already are not done again, so a command may be
-interrupted and repeated. The table is of the recipes named, from that file. Runs differ in nothing but the seed of the
-initial weights: `--seeds 0-4 --out a.csv` on one machine and `--seeds 5-9 --out b.csv` on another are one experiment.
+Each run is a row of a CSV file, written as it ends; runs that are there
+already are not done again, so a command may be interrupted and repeated. The
+table is of the recipes named, from that file. Runs differ in nothing but the
+seed of the initial weights: `--seeds 0-4 --out a.csv` on one machine and
+`--seeds 5-9 --out b.csv` on another are one experiment.
 """
 import argparse
 import csv
 import math
 import os
 import statistics
+import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
@@ -217,7 +221,8 @@ def table(rows, names, dataset):
 
 
 def main():
-    names = '\n'.join(f'  {name:18}{note}' for name, (note, _) in RECIPES.items() if name not in FIT)
+    names = '\n'.join(textwrap.fill(f'  {name:18}{note}', 79, subsequent_indent=20*' ')
+                      for name, (note, _) in RECIPES.items() if name not in FIT)
     groups = '\n'.join(f'  {name:18}{len(recipes)} recipes' for name, recipes in GROUPS.items())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog=f'recipes:\n{names}\n\ngroups of recipes:\n{groups}')

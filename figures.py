@@ -1,12 +1,14 @@
 """
-The pictures of README.md, in results/: example digits, the net, its learning curves, what it learnt, what it gets
-wrong, error against rejection, the ladder of later ideas, and time.
+The pictures of README.md, in results/: example digits, the net, its learning
+curves, what it learnt, what it gets wrong, error against rejection, the ladder
+of later ideas, and time.
 
     python figures.py                   # all eight
     python figures.py curves wrong      # some of them
 
-The nets are trained on the spot, in a minute or two; data/usps and data/mnist are as prepro.py makes them. `ladder` is
-drawn from results/modern.csv, `speed` from results/bench.csv. The same inputs give the same bytes.
+The nets are trained on the spot, in a minute or two; data/usps and data/mnist
+are as prepro.py makes them. `ladder` is drawn from results/modern.csv, `speed`
+from results/bench.csv. The same inputs give the same bytes.
 """
 import argparse
 import csv
@@ -393,9 +395,9 @@ def draw_ladder():
         n = f'n={min(counts)}' if len(counts) == 1 else f'n={min(counts)} to {max(counts)}'
         ax.errorbar(list(runs), mean, sd, fmt=style, marker=marker, color=COLOUR[dataset], capsize=4, markersize=6,
                     label=f'{NAMES[dataset].split(",")[0]}, mean and sd, {n}')
-        for r, m in zip(runs, mean):    # USPS's numbers above its line, MNIST's below
+        for r, m, s in zip(runs, mean, sd):     # USPS's numbers above their bars, MNIST's below
             up = dataset == 'usps'
-            ax.annotate(f'{m:.2f}', (r, m), (0, 9 if up else -9), textcoords='offset points', ha='center',
+            ax.annotate(f'{m:.2f}', (r, m + max(s, 0.1) * (1 if up else -1)), (0, 4 if up else -4), textcoords='offset points', ha='center',
                         va='bottom' if up else 'top', fontsize=8.5)
     reference = [repro.REFERENCE['test_error'], *modern.REFERENCE.values()]
     ax.plot(np.arange(len(reference)) + 0.18, reference, 'x', color=BLACK, markersize=7,

@@ -1,24 +1,29 @@
 """
-What later ideas buy: the net of 1989, its 9,760 parameters, its connections and its cost of use untouched, trained
-with one later idea after another, each on top of those before.
+What later ideas buy: the net of 1989, its 9,760 parameters, its connections
+and its cost of use untouched, trained with one later idea after another, each
+on top of those before.
 
-    python modern.py [--dataset mnist|usps] [--rungs 0-5] [--seeds 0-4] [--out CSV]
+    python modern.py [--dataset mnist|usps] [--rungs 0-5] [--seeds 0-4]
 
 RESULT
 
-How the settings were chosen: never on the 2007 test digits. The 7291 training digits, in their order (in usps that is
-zip code by zip code, so that a writer's digits mostly stay together), are cut into five blocks; a setting is tried by
-training on four of them and counting misses on the fifth. --validate does that for a rung: --seeds then names the
-blocks. results/modern_trials.csv has every trial. Then the recipes were frozen, trained on all 7291, and the test
-digits read.
+How the settings were chosen: never on the 2007 test digits. The 7291 training
+digits, in their order (in usps that is zip code by zip code, so that a
+writer's digits mostly stay together), are cut into five blocks; a setting is
+tried by training on four of them and counting misses on the fifth. --validate
+does that for a rung: --seeds then names the blocks. results/modern_trials.csv
+has every trial. Then the recipes were frozen, trained on all 7291, and the
+test digits read.
 
-What did not help in those trials, or no more than the blocks differ: averaging the weights, GELU, SiLU (better on usps,
-worse on mnist), higher rates, He's initial weights under tanh, and distillation from nets ten times the size.
+What did not help in those trials, or no more than the blocks differ: averaging
+the weights, GELU, SiLU (better on usps, worse on mnist), higher rates, He's
+initial weights under tanh, and distillation from nets ten times the size.
 """
 import argparse
 import csv
 import math
 import os
+import textwrap
 import time
 
 from prepro import fail, run, tensor_path
@@ -281,7 +286,8 @@ def table(rows):
 
 
 def main():
-    ladder = '\n'.join(f'  {n}  {r["idea"]} ({r["source"]})' for n, r in enumerate(RUNGS))
+    ladder = '\n'.join(textwrap.fill(f'  {n}  {r["idea"]} ({r["source"]})', 79, subsequent_indent=5*' ')
+                       for n, r in enumerate(RUNGS))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog=f'rungs, each with what is below it but for 7:\n{ladder}')
     parser.add_argument('--dataset', choices=('mnist', 'usps'), default='mnist', help='the digits, as prepro.py made '

@@ -1,17 +1,22 @@
 """
-What a trained net makes of pictures of digits: yours, on paper or screen, one digit each.
+What a trained net makes of pictures of digits: yours, on paper or screen, one
+digit each.
 
     python predict.py out/base/model.pt mine.png [more ...]
 
-MODEL is a model.pt that repro.py wrote; the args.json beside it says which digits it was trained on. A picture may be
-of any size, dark on light or light on dark, in colour or grey, with transparency or without, the digit anywhere in it,
-but nothing else. It is brought to 16x16 as those digits were: cropped, its aspect kept, and placed
+MODEL is a model.pt that repro.py wrote; the args.json beside it says which
+digits it was trained on. A picture may be of any size, dark on light or light
+on dark, in colour or grey, with transparency or without, the digit anywhere in
+it, but nothing else. It is brought to 16x16 as those digits were: cropped, its
+aspect kept, and placed
 
-mnist, mnist60k     in a 20x20 box, that with its centre of mass in the middle of 28x28, and this resized to 16x16
+mnist, mnist60k     in a 20x20 box, that with its centre of mass in the middle
+                    of 28x28, and this resized to 16x16
 usps                upright, as large as 16x16 allows, in the middle
 
-and the ten outputs shown. As in section 5 of the paper, a digit whose two most active outputs are too close is
-rejected: closer than the run's own test digits must differ for 1% error on those that are kept.
+and the ten outputs shown. As in section 5 of the paper, a digit whose two most
+active outputs are too close is rejected: closer than the run's own test digits
+must differ for 1% error on those that are kept.
 """
 import argparse
 import io

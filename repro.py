@@ -1,13 +1,16 @@
 """
-LeCun, Boser, Denker, Henderson, Howard, Hubbard, Jackel 1989, "Backpropagation Applied to Handwritten Zip Code
-Recognition", Neural Computation 1(4):541-551: the net, its training, its results, in the paper's order.
+LeCun, Boser, Denker, Henderson, Howard, Hubbard, Jackel 1989, "Backpropagation
+Applied to Handwritten Zip Code Recognition", Neural Computation 1(4):541-551:
+the net, its training, its results, in the paper's order.
 
     python repro.py
 
-trains for the paper's 23 passes over data/mnist (python prepro.py makes it), measures both splits after each pass, and
-writes out/base/: args.json, metrics.csv (one row a pass and split) and model.pt (a state_dict). Where the paper is
-silent the code says "assumed": then it does what the best-known reproduction does (karpathy/lecun1989-repro, 2022),
-so that the two can be compared line by line.
+trains for the paper's 23 passes over data/mnist (python prepro.py makes it),
+measures both splits after each pass, and writes out/base/: args.json,
+metrics.csv (one row a pass and split) and model.pt (a state_dict). Where the
+paper is silent the code says "assumed": then it does what the best-known
+reproduction does (karpathy/lecun1989-repro, 2022), so that the two can be
+compared line by line.
 """
 import argparse
 import csv
@@ -271,7 +274,7 @@ def figures(train, test):
 
 def table(rows):
     """The closing table as text. rows: {name: figures as in PAPER, None for one that is not known}."""
-    def line(name, cells, split_by='   '):
+    def line(name, cells, split_by='  '):
         return f'{name:18}{cells[0]:>9}{cells[1]:>8}{cells[2]:>8}{split_by}{cells[3]:>9}{cells[4]:>8}{cells[5]:>8}{cells[6]:>10}'
 
     lines = [line('', ('train', '', '', 'test', '', '', 'rejected')),

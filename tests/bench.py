@@ -3,13 +3,16 @@ How fast is a training step? Not a test: run it by hand, on a quiet machine.
 
     python tests/bench.py [--rounds 5] [--out results/bench.csv]
 
-One process, one core, except where it says otherwise; the candidates take turns, and the median of the rounds counts.
+One process, one core, except where it says otherwise; the candidates take
+turns, and the median of the rounds counts.
 
-autograd, default threads   an eager PyTorch loop as the 2022 reproduction wrote it, with PyTorch's own choice of threads
+autograd, default threads   an eager PyTorch loop as the 2022 reproduction
+                            wrote it, with PyTorch's own choice of threads
 autograd, 1 thread          the same, on one core
 engine autograd             repro.py --engine autograd
 engine compiled             repro.py's default, backprop.py
-arithmetic limit            the step's multiply-adds, at the speed of a large float32 matrix product on the same core
+arithmetic limit            the step's multiply-adds, at the speed of a large
+                            float32 matrix product on the same core
 """
 import argparse
 import os

@@ -1,16 +1,22 @@
 """
-How well does predict.py read pictures? Not a test: run it by hand, with data/mnist and data/usps prepared.
+How well does predict.py read pictures? Not a test: run it by hand, with
+data/mnist and data/usps prepared.
 
     python tests/pictures.py [--seeds 0-4] [--out results/predict.csv]
 
-Nets as `python repro.py --dataset mnist` and usps train them, shown pictures of
+Nets as `python repro.py --dataset mnist` and usps train them, shown pictures
+of
 
 own         the test digits of the data set that they were trained on
-other       the test digits of the other data set: MNIST's at 28x28, USPS's at 16x16 with a margin
-photograph  500 of the other's, enlarged to 300x300, dark on light, lit from one side, with noise
-fonts       digits of 20 fonts that come with matplotlib, in three sizes, dark on light and light on dark, off-centre
+other       the test digits of the other data set: MNIST's at 28x28, USPS's at
+            16x16 with a margin
+photograph  500 of the other's, enlarged to 300x300, dark on light, lit from
+            one side, with noise
+fonts       digits of 20 fonts that come with matplotlib, in three sizes, dark
+            on light and light on dark, off-centre
 
-and the percentages that are wrong, that are rejected, and that are wrong among those that are not.
+and the percentages that are wrong, that are rejected, and that are wrong among
+those that are not.
 """
 import argparse
 import csv
