@@ -174,6 +174,23 @@ def test_mnist60k_is_all_of_mnist(mnist_root, tmp_path):
                            F.interpolate(x / 127.5 - 1, (16, 16), mode='bilinear')[0])
 
 
+def slant(X):
+    """How many columns the ink of each image (n, 1, 16, 16) leans over for each row: its covariance over its variance."""
+    ink, at = X[:, 0] + 1, torch.arange(16.)
+    y = at[:, None] - (ink.sum(2) * at).sum(1)[:, None, None] / ink.sum((1, 2))[:, None, None]
+    x = at - (ink.sum(1) * at).sum(1)[:, None, None] / ink.sum((1, 2))[:, None, None]
+    return (ink * x * y).sum((1, 2)) / (ink * y * y).sum((1, 2))
+
+
+def test_usps_is_deslanted_and_mnist_is_not(usps_root, prepared, tmp_path):
+    call(prepro, '--dataset', 'usps', '--root', usps_root, cwd=tmp_path)
+    for split in ('train', 'test'):
+        found = slant(torch.load(tmp_path / 'data' / 'usps' / f'{split}1989.pt', weights_only=True)[0])
+        assert abs(found.mean()) < 0.001 and found.std() < 0.01
+        found = slant(torch.load(prepared[0] / 'data' / 'mnist' / f'{split}1989.pt', weights_only=True)[0])
+        assert found.std() > 0.2
+
+
 def test_usps_is_the_papers_digits_as_they_are(usps_root, tmp_path):
     said = call(prepro, '--dataset', 'usps', '--root', usps_root, cwd=tmp_path)
     assert (said.status, said.err) == (0, [])
