@@ -424,7 +424,7 @@ def mse_deltas(t, out, delta, A, S):
 
 @inlined
 def softmax_deltas(s, t, out, delta):
-    """delta = out - 1 for the class, out for the others, out = softmax(s): dE/ds, E the cross-entropy. t > 0: the class."""
+    """delta = dE/ds at the output, E the cross-entropy, out = softmax(s): out - 1 for the class, where t > 0, else out."""
     for j in range(10):
         out[j] = np.exp(s[j] - s.max())
     total = out.sum()
@@ -593,7 +593,8 @@ def unit(net):
 
 def train_pass(net, X, T, rates, order):
     """
-    One pass of net (repro.Net, or modern.Net with its softmax, or repro.FullNet) over X (n, 1, 16, 16), T (n, 10) in the order given, in place.
+    One pass of net over X (n, 1, 16, 16), T (n, 10) in the order given, in place. net is repro.Net or repro.FullNet; or,
+    with an attribute softmax that is true, a repro.Net whose outputs and cost are softmax and cross-entropy.
 
     rates: {parameter's name: learning rate, a number or a tensor of the parameter's shape}. Returns how many patterns
     were good: fewer than there are if a value was not finite. Releases the interpreter lock while it runs.

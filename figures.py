@@ -397,8 +397,8 @@ def draw_ladder():
                     label=f'{NAMES[dataset].split(",")[0]}, mean and sd, {n}')
         for r, m, s in zip(runs, mean, sd):     # USPS's numbers above their bars, MNIST's below
             up = dataset == 'usps'
-            ax.annotate(f'{m:.2f}', (r, m + max(s, 0.1) * (1 if up else -1)), (0, 4 if up else -4), textcoords='offset points', ha='center',
-                        va='bottom' if up else 'top', fontsize=8.5)
+            ax.annotate(f'{m:.2f}', (r, m + max(s, 0.1) * (1 if up else -1)), (0, 4 if up else -4), textcoords='offset points',
+                        ha='center', va='bottom' if up else 'top', fontsize=8.5)
     reference = [repro.REFERENCE['test_error'], *modern.REFERENCE.values()]
     ax.plot(np.arange(len(reference)) + 0.18, reference, 'x', color=BLACK, markersize=7,
             markeredgewidth=1.6, label="the 2022 reproduction's own five steps, MNIST, one run")

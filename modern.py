@@ -347,7 +347,8 @@ def main():
         print('as published in 2022, one run each, watched on the test digits:')
         print('\n'.join(f'  {idea:48}{error:>6.2f}%' for idea, error in REFERENCE.items()))
     if missing:
-        fail(f'rung {", ".join(sorted(missing))} was left out: it needs all of MNIST; run: python prepro.py --dataset mnist60k')
+        fail(f'rung {", ".join(sorted(missing))} was left out: it needs all of MNIST; '
+             'run: python prepro.py --dataset mnist60k')
 
 
 if __name__ == '__main__':
