@@ -5,7 +5,10 @@ on top of those before.
 
     python modern.py [--dataset mnist|usps] [--rungs 0-5] [--seeds 0-4]
 
-RESULT
+The test error, five seeds, in less than three minutes a seed on one core:
+
+    mnist: 4.47 +- 0.15% wrong at rung 0, 1.07 +- 0.14% at rung 5
+    usps: 6.06 +- 0.19% wrong at rung 0, 2.34 +- 0.05% at rung 5
 
 How the settings were chosen: never on the 2007 test digits. The 7291 training
 digits, in their order (in usps that is zip code by zip code, so that a
