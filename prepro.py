@@ -18,24 +18,19 @@ usps      the 9298 zip-code digits that the paper used, as
           torchvision.datasets.USPS reads them: 16x16 as they are.
 mnist60k  all of MNIST, 60,000 + 10,000, resized in the same way.
 """
-import argparse
 import hashlib
 import io
 import os
-import signal
-import sys
 
-if os.path.dirname(os.path.abspath(sys.argv[0])) == os.path.dirname(os.path.abspath(__file__)):
-    # Ctrl-C while a script still imports torch, which takes seconds: run, below, is not there yet to catch it
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+import numpy as np
+import torch
+import torch.nn.functional as F
 
-import numpy as np                                                       # noqa: E402
-import torch                                                             # noqa: E402
-import torch.nn.functional as F                                          # noqa: E402
+from support import cli, files
+from support.cli import fail
 
 N_TRAIN, N_TEST = 7291, 2007           # section 2: 9298 digits in all
 SEED = 1337                            # the 2022 reproduction's draw of MNIST
-DATASETS = ('mnist', 'usps', 'mnist60k')
 
 EMBEDDED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data', 'mnist1989.npz')
 EMBEDDED_SHA256 = 'fa7ef9b67d8f46ab78182060f3cee94998183392e691b0ff27bf7a5db9f7ec75'
@@ -56,65 +51,11 @@ USPS_SHA256 = {
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# what the scripts share: how they end, and how they write a file
-
-def fail(message):
-    """End the script: one line on stderr, exit status 1."""
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {message}')
-
-
-def run(main):
-    """Call main as a script's body. What a user can cause ends in one line and a status, never in a traceback."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        main()
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:             # `python repro.py | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(1)
-    except OSError as e:
-        fail(e)
-
-
-def write_file(path, content):
-    """Write bytes to path, whole or not at all: under a temporary name, then renamed. Makes the directory."""
-    part = f'{path}.{os.getpid()}.part'
-    try:
-        os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-        with open(part, 'wb') as f:
-            f.write(content)
-        os.replace(part, path)
-    except OSError as e:
-        fail(f'cannot write {path}: {e.strerror}; it must go to a directory that can be written to, and that has room')
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
-
-
-def packed(obj):
-    """The bytes that torch.save makes of obj."""
-    f = io.BytesIO()
-    torch.save(obj, f)
-    return f.getvalue()
-
-
-def tensor_path(dataset, split):
-    return os.path.join('data', dataset, f'{split}1989.pt')
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # where the digits come from: images uint8 (n, 28, 28) or (n, 16, 16), labels (n,)
 
 def embedded():
     """{split: (images, labels)}: the 7291 + 2007 digits of MNIST in data/mnist1989.npz, in drawing order."""
-    try:
-        with open(EMBEDDED, 'rb') as f:
-            content = f.read()
-    except OSError as e:
-        fail(f'cannot read {EMBEDDED}: {e.strerror}; `git checkout data` brings it back')
+    content = files.read_file(EMBEDDED, '`git checkout data` brings it back')
     if hashlib.sha256(content).hexdigest() != EMBEDDED_SHA256:
         fail(f'{EMBEDDED} is damaged: its SHA-256 is not {EMBEDDED_SHA256[:12]}...; `git checkout data` brings it back')
     with np.load(io.BytesIO(content)) as z:
@@ -127,10 +68,9 @@ def mnist(root):
     from torchvision import datasets    # here, for it costs a second that the embedded digits do without
     sets = originals(raw, MNIST_MD5, lambda train: datasets.MNIST(root, train=train, download=True))
     for name, md5 in MNIST_MD5.items():
-        path = os.path.join(raw, name)
-        with open(path, 'rb') as f:
-            if hashlib.md5(f.read()).hexdigest() != md5:
-                fail(f'{path} is damaged: its MD5 is not {md5}; delete it, and it is downloaded again')
+        path, remedy = os.path.join(raw, name), 'delete it, and it is downloaded again'
+        if hashlib.md5(files.read_file(path, remedy)).hexdigest() != md5:
+            fail(f'{path} is damaged: its MD5 is not {md5}; {remedy}')
     return {split: (d.data.numpy(), d.targets.numpy()) for split, d in sets.items()}
 
 
@@ -209,56 +149,56 @@ def rebuild(root):
         arrays[f'{split}_images'] = images                                     # uint8 (n, 28, 28)
         arrays[f'{split}_labels'] = labels.astype(np.uint8)                    # (n,)
         arrays[f'{split}_indices'] = indices[split].astype(np.uint16)          # (n,)
-    return arrays
+    f = io.BytesIO()
+    np.savez_compressed(f, **arrays)
+    sha256 = hashlib.sha256(f.getvalue()).hexdigest()
+    print(f'{EMBEDDED}: SHA-256 {sha256}')
+    if sha256 != EMBEDDED_SHA256:       # MNIST was checked, so the arrays are right; zlib's versions differ
+        fail('nothing is written: the arrays are the embedded ones, but this version of zlib packs them differently')
+    files.write_file(EMBEDDED, f.getvalue())
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--dataset', choices=DATASETS, default='mnist', help='which digits (default: mnist)')
-    parser.add_argument('--root', metavar='DIR',
+    parser = cli.parser(__doc__)
+    parser.add_argument('--dataset', choices=('mnist', 'usps', 'mnist60k'), default='mnist', help='which digits '
+                        '(default: mnist)')
+    parser.add_argument('--root', metavar='DIR', type=cli.path, default='data',
                         help='where the originals are, or are downloaded to, as torchvision keeps them: MNIST in '
                              'DIR/MNIST/raw, USPS in DIR/USPS (default: data)')
-    parser.add_argument('--seed', type=int, default=SEED, metavar='N',
-                        help=f'another draw of MNIST than the embedded one of seed {SEED}')
+    parser.add_argument('--seed', type=cli.checked(int, 0, 2**32 - 1, f'a whole number from 0 to {2**32 - 1}'),
+                        default=SEED, metavar='N',
+                        help=f'another draw of MNIST than the embedded one, which is that of seed {SEED}: the data set '
+                             'mnist-seedN')
     parser.add_argument('--rebuild', action='store_true',
                         help='make data/mnist1989.npz, the embedded draw, again from the originals under --root')
     args = parser.parse_args()
     if args.seed != SEED and (args.dataset != 'mnist' or args.rebuild):
         parser.error('--seed draws digits for --dataset mnist; nothing else is drawn')
-    if not 0 <= args.seed < 2**32:
-        parser.error(f'--seed {args.seed}: a whole number from 0 to {2**32 - 1}')
     if args.rebuild and args.dataset != 'mnist':
         parser.error('--rebuild makes the embedded draw of MNIST; it goes with no other --dataset')
-    if args.root is None:
-        args.root = 'data'
-    elif os.path.exists(args.root) and not os.path.isdir(args.root):
+    if os.path.exists(args.root) and not os.path.isdir(args.root):
         fail(f'--root {args.root} is not a directory; name the one that holds MNIST/raw or USPS')
 
     if args.rebuild:
-        f = io.BytesIO()
-        np.savez_compressed(f, **rebuild(args.root))
-        sha256 = hashlib.sha256(f.getvalue()).hexdigest()
-        print(f'{EMBEDDED}: SHA-256 {sha256}')
-        if sha256 != EMBEDDED_SHA256:   # MNIST was checked, so the arrays are right; zlib's versions differ
-            fail('nothing is written: the arrays are the embedded ones, but this version of zlib packs them differently')
-        write_file(EMBEDDED, f.getvalue())
+        rebuild(args.root)
         return
-
-    if args.dataset == 'usps':
+    name = args.dataset
+    if name == 'usps':
         digits = usps(args.root)
-    elif args.dataset == 'mnist60k':
+    elif name == 'mnist60k':
         digits = mnist(args.root)
     elif args.seed == SEED:
         digits = embedded()
     else:
+        name = f'mnist-seed{args.seed}'
         digits = mnist(args.root)
         digits = drawn(digits, draw(digits, args.seed))
-    for split in ('train', 'test'):
-        X, Y = tensors(*digits[split])
-        path = tensor_path(args.dataset, split)
-        write_file(path, packed((X, Y)))
-        print(f'{path}: {len(X)} digits, 16x16; by class {" ".join(str(int(n)) for n in (Y > 0).sum(0))}')
+    splits = {split: tensors(*digits[split]) for split in ('train', 'test')}
+    files.save_digits(name, splits)
+    for split, (X, Y) in splits.items():
+        print(f'{files.digits_path(name, split)}1989.pt: {len(X)} digits, 16x16; by class '
+              f'{" ".join(str(int(n)) for n in (Y > 0).sum(0))}')
 
 
 if __name__ == '__main__':
-    run(main)
+    cli.run(main)
