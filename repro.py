@@ -57,10 +57,11 @@ class Net(nn.Module):
 
     Within a map the weights are shared and the biases are not. seed fixes the initial weights. What the paper leaves
     open: table, for each map of H2 the maps of H1 that it sees; the squashing function A tanh(S s); the level of the
-    targets, +-level; root, whether the initial range has the fan-in under a square root; the initial output biases.
+    targets, +-level; root, whether the initial range has the fan-in under a square root; the initial biases: 0, but for
+    the output's, or with drawn_biases drawn as the weights are.
     """
 
-    def __init__(self, seed=1337, table=TABLE, A=1.0, S=1.0, level=1.0, root=True, out_bias=-1.0):
+    def __init__(self, seed=1337, table=TABLE, A=1.0, S=1.0, level=1.0, root=True, out_bias=-1.0, drawn_biases=False):
         super().__init__()
         self.table, self.A, self.S, self.level = table, A, S, level
         self.border = BACKGROUND
@@ -70,10 +71,11 @@ class Net(nn.Module):
         self.H2w = uniform(seen*5*5, maps2, seen, 5, 5)
         self.H3w = uniform(maps2*4*4, maps2*4*4, 30)
         self.outw = uniform(30, 30, 10)
-        self.H1b = nn.Parameter(torch.zeros(maps1, 8, 8))
-        self.H2b = nn.Parameter(torch.zeros(maps2, 4, 4))
-        self.H3b = nn.Parameter(torch.zeros(30))
-        self.outb = nn.Parameter(torch.full((10,), out_bias))
+        biases = uniform if drawn_biases else lambda F, *shape: nn.Parameter(torch.zeros(shape))
+        self.H1b = biases(5*5, maps1, 8, 8)
+        self.H2b = biases(seen*5*5, maps2, 4, 4)
+        self.H3b = biases(maps2*4*4, 30)
+        self.outb = biases(30, 10) if drawn_biases else nn.Parameter(torch.full((10,), out_bias))
 
     def layers(self, x):
         """The activations of H1, H2, H3 and the output for images x (n, 1, 16, 16)."""
@@ -111,14 +113,14 @@ class Net(nn.Module):
 class FullNet(nn.Module):
     """Section 5's comparison, a fully connected net: 256-40-10. Arguments as for Net."""
 
-    def __init__(self, seed=1337, hidden=40, A=1.0, S=1.0, level=1.0, root=True, out_bias=-1.0):
+    def __init__(self, seed=1337, hidden=40, A=1.0, S=1.0, level=1.0, root=True, out_bias=-1.0, drawn_biases=False):
         super().__init__()
         self.A, self.S, self.level = A, S, level
         uniform = initial(seed, root)
         self.H3w = uniform(16*16, 256, hidden)
         self.outw = uniform(hidden, hidden, 10)
-        self.H3b = nn.Parameter(torch.zeros(hidden))
-        self.outb = nn.Parameter(torch.full((10,), out_bias))
+        self.H3b = uniform(16*16, hidden) if drawn_biases else nn.Parameter(torch.zeros(hidden))
+        self.outb = uniform(hidden, 10) if drawn_biases else nn.Parameter(torch.full((10,), out_bias))
 
     def layers(self, x):
         """The activations of the hidden layer and the output for images x (n, 1, 16, 16)."""
