@@ -34,8 +34,8 @@ except ImportError as e:
 # ---------------------------------------------------------------------------------------------------------------------
 # Section 3, network design
 
-# Which 8 of the 12 maps of H1 each of the 12 maps of H2 sees: "a scheme that will not be described here". Assumed: three
-# blocks of four maps, as in the 2022 reproduction.
+# Which 8 of the 12 maps of H1 each of the 12 maps of H2 sees: "a scheme that will not be described here". Assumed, as in
+# the 2022 reproduction: three blocks of four maps.
 TABLE = [list(range(0, 8))] * 4 + [list(range(4, 12))] * 4 + [[0, 1, 2, 3, 8, 9, 10, 11]] * 4
 
 BACKGROUND = -1.0   # what windows see beyond the border of the image, or of a map of H1
@@ -79,11 +79,11 @@ class Net(nn.Module):
 
     def layers(self, x):
         """The activations of H1, H2, H3 and the output for images x (n, 1, 16, 16)."""
-        H1 = self.squash(self.windows(x, self.H1w) + self.H1b)                       # (n, 12, 8, 8)
-        seen = H1[:, sum(self.table, [])]                                            # (n, 12*8, 8, 8): 8 for each map of H2
+        H1 = self.squash(self.windows(x, self.H1w) + self.H1b)                     # (n, 12, 8, 8)
+        seen = H1[:, sum(self.table, [])]                                          # (n, 12*8, 8, 8): 8 a map of H2
         H2 = self.squash(self.windows(seen, self.H2w, groups=len(self.table)) + self.H2b)    # (n, 12, 4, 4)
-        H3 = self.squash(H2.flatten(1) @ self.H3w + self.H3b)                        # (n, 30)
-        return H1, H2, H3, self.squash(H3 @ self.outw + self.outb)                   # (n, 10): one output a class
+        H3 = self.squash(H2.flatten(1) @ self.H3w + self.H3b)                      # (n, 30)
+        return H1, H2, H3, self.squash(H3 @ self.outw + self.outb)                 # (n, 10): one output a class
 
     def windows(self, x, w, groups=1):
         """The weighted sums of windows of 5x5, two units apart, over maps x (n, m, 2h, 2h): (n, maps, h, h)."""
@@ -172,9 +172,10 @@ def curvature(net, X):
     weighted sum s and output y = f(s),
 
         d2E/ds2 = f'(s)**2 * sum of w**2 * d2E/ds2 over the units above; at the output f'(s)**2 * 2/10
-        d2E/dw2 = x**2 * d2E/ds2, summed over the units that share the weight.
+        d2E/dw2 = x**2 * d2E/ds2, summed over the units that share the weight;
 
-    So they are the gradient of a net that has weights and inputs squared, and the squared slope for its slope.
+    what f's own second derivative would add, and may make negative, is left out. So they are the gradient of a net with
+    the weights and inputs squared, and f'(s)**2 for its slope.
     """
     with torch.no_grad():
         ys = iter(net.layers(X))
@@ -270,8 +271,9 @@ def rejection_curve(out, label):
 
 
 def results(train, test):
-    """The paper's seven numbers (RESULTS) from the measurements of the two splits."""
-    return dict(zip(RESULTS, [m[key] for m in (train, test) for key in ('loss', 'error', 'misses')] + [test['rejection']]))
+    """The paper's seven numbers (RESULTS) from what was measured on the two splits."""
+    both = [m[key] for m in (train, test) for key in ('loss', 'error', 'misses')]
+    return dict(zip(RESULTS, [*both, test['rejection']]))
 
 
 def table(rows):
@@ -297,7 +299,7 @@ RECIPES = {
     # the paper, on what it says and what is fitted where it says nothing
     'paper': dict(
         optimizer='newton', passes=PASSES, root=False,       # sections 4 and 5
-        A=1.0, S=1.0, level=0.8, rate=0.002, damping=0.03,   # fitted to its two training figures: experiments/compare.py
+        A=1.0, S=1.0, level=0.8, rate=0.002, damping=0.03,   # fitted to its two training results: compare.py, fit
         net='conv', table=TABLE, out_bias=0.0, patterns=500),    # neither said nor fitted
     # section 5's fully connected net, trained as `paper` is
     'fc40': dict(
@@ -317,18 +319,17 @@ def build(settings, seed):
 
 def main():
     parser = cli.parser(__doc__)
-    parser.add_argument('--recipe', choices=tuple(RECIPES), default='reference', help='every setting of the net and its '
-                        "training: the 2022 reproduction's, the paper's, or those of the paper's fully connected net "
-                        '(default: reference)')
-    parser.add_argument('--dataset', type=files.dataset, default='mnist', metavar='D',
-                        help='the digits, as prepro.py made them: mnist, usps, mnist60k or mnist-seedN (default: mnist)')
+    parser.add_argument('--recipe', choices=tuple(RECIPES), default='reference', help="every setting: the 2022 "
+                        "reproduction's, the paper's, or of the paper's fully connected net (default: reference)")
+    parser.add_argument('--dataset', type=files.dataset, default='mnist', metavar='D', help='the digits, as prepro.py '
+                        'made them: mnist, usps (the paper\'s), mnist60k or mnist-seedN (default: mnist)')
     parser.add_argument('--passes', type=cli.count, metavar='N', help=f'over the training digits (default: {PASSES})')
     parser.add_argument('-l', '--learning-rate', type=cli.positive, metavar='RATE', help='(default: '
                         + ', '.join(f'{settings["rate"]} for {name}' for name, settings in RECIPES.items()) + ')')
-    parser.add_argument('--seed', type=cli.seed, default=1337, metavar='N', help='of the initial weights (default: 1337)')
-    parser.add_argument('--engine', choices=('compiled', 'autograd'), default='compiled',
-                        help='support/backprop.py, compiled by numba, or the same by PyTorch, 100 times slower '
-                             '(default: compiled)')
+    parser.add_argument('--seed', type=cli.seed, default=1337, metavar='N',
+                        help='of the initial weights (default: 1337)')
+    parser.add_argument('--engine', choices=('compiled', 'autograd'), default='compiled', help='support/backprop.py, '
+                        'compiled by numba, or PyTorch, 100 times slower (default: compiled)')
     parser.add_argument('-o', '--output', type=cli.path, metavar='DIR',
                         help='where args.json, metrics.csv and model.pt go (default: out/<recipe>-<dataset>)')
     args = parser.parse_args()
@@ -339,7 +340,8 @@ def main():
     torch.set_num_threads(1)            # two are slower on a net of this size
     splits = files.load_digits(args.dataset)
     files.writable(folder)
-    start = {'recipe': args.recipe, 'dataset': args.dataset, 'seed': args.seed, 'engine': args.engine, 'settings': settings}
+    start = {'recipe': args.recipe, 'dataset': args.dataset, 'seed': args.seed, 'engine': args.engine,
+             'settings': settings}
     net, training = build(settings, args.seed)
     rows = []
     try:
@@ -359,8 +361,8 @@ def main():
 
     print(table({'the paper, 1989': PAPER, 'its fully connected net': PAPER_FC40, 'reproduction, 2022': REFERENCE,
                  'this run': results(*rows[-2:])}))
-    before = DAYS * 24 * 60 * 60 * settings['passes'] / PASSES
-    print(f'trained for {settings["passes"]} passes in {seconds:.1f} s: {before / seconds:,.0f} times faster than in 1989 '
+    before = DAYS * 24 * 60 * 60 * n / PASSES
+    print(f'trained for {n} passes in {seconds:.1f} s: {before / seconds:,.0f} times faster than in 1989 '
           f'({DAYS} days for {PASSES} passes)')
 
 
