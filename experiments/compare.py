@@ -90,8 +90,8 @@ GROUPS = {'table': list(WHAT), 'open': ['paper', *VARIANTS], 'draws': list(DRAWS
 # runs
 
 KEY = ('recipe', 'settings', 'dataset', 'seed')
-VALUES = (*RESULTS, 'seconds')
-WORDS = ('recipe', 'settings', 'dataset')
+VALUES = (*RESULTS, 'seconds', 'missed')     # missed: the test digits that are wrong, by number
+WORDS = ('recipe', 'settings', 'dataset', 'missed')
 
 load = functools.cache(files.load_digits)
 
@@ -108,10 +108,14 @@ def one_run(recipe, settings, dataset, seed):
         for _, seconds in repro.train(net, *splits['train'], **training):
             pass
     except repro.Diverged:
-        return dict.fromkeys(VALUES, math.nan)
+        return dict.fromkeys((*RESULTS, 'seconds'), math.nan) | {'missed': ''}
     train = repro.measure(net, *splits['train'])
-    test = dict.fromkeys(train) if recipe in FIT else repro.measure(net, *splits['test'])
-    return repro.results(train, test) | {'seconds': seconds}
+    if recipe in FIT:                   # which looks at no test digit
+        return repro.results(train, dict.fromkeys(train)) | {'seconds': seconds, 'missed': ''}
+    X, Y = splits['test']
+    missed = (repro.engine_called('compiled').outputs(net, X).argmax(1) != Y.argmax(1)).nonzero().flatten()
+    return repro.results(train, repro.measure(net, X, Y)) | {'seconds': seconds,
+                                                             'missed': ' '.join(map(str, missed.tolist()))}
 
 
 def jobs_of(names, dataset, seeds):
