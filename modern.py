@@ -89,8 +89,8 @@ def H2_entries(table):
 
 class Free(nn.Sequential):
     """
-    A net that 1989 could not have afforded: three layers of 3x3 windows at stride 1, of width, 2*width and 4*width maps,
-    each followed by batch normalization (Ioffe and Szegedy 2015), ReLU and 2x2 max pooling; then the output. The
+    A net that 1989 could not have afforded: three layers of 3x3 windows at stride 1, of width, 2 width and 4 width
+    maps, each followed by batch normalization (Ioffe and Szegedy 2015), ReLU and 2x2 max pooling; then the output. The
     initial weights are PyTorch's own, from the seed that train() has set.
     """
 
@@ -138,8 +138,8 @@ def distort(X, shift, rotation=0, scale=0, shear=0, elastic=0):
 
 def one_cycle(progress, warm):
     """
-    A learning rate schedule: the factor on the rate once a share, progress, of the updates is done. It goes up to 1 along
-    a line until progress is warm, then down to 0 along half a cosine.
+    A learning rate schedule: the factor on the rate when progress, a share, of all updates is done. It rises to 1 along
+    a line until progress is warm, then falls to 0 along half a cosine.
     """
     if progress < warm:
         return progress / warm
@@ -307,18 +307,17 @@ def one_run(chosen, dataset, split, rung, settings, idea, seed):
                              100 * wrong / len(X), wrong_t, 100 * wrong_t / len(Xt), len(Xt), round(seconds, 1))))
 
 
-def read_rows(path):
-    """The rows of a file of runs, those left out whose settings are not today's."""
+def read(path):
+    """The rows of a CSV file of runs, of the recipes as they are now."""
     now = {name: fingerprint(recipe) for name, recipe in recipes().items()}
     return [row for row in runs.read_rows(path, KEY, VALUES, WORDS) if now.get(row['rung']) == row['settings']]
 
 
 def summary(rows):
     """
-    {name of a rung or ablation: its results}, rungs first. label; n, how many runs ended, and diverged, how many did
+    {name of a rung or ablation: its results}, rungs first: label; n, how many runs ended, and diverged, how many did
     not; passes, parameters, macs; (mean, sd) of seconds, train_error, error and misses, None where runs are too few;
-    change, of the mean error from that of the rung below among these rows, from rung TOP's for what is not on the ladder
-    up to there.
+    change, of the mean error, from the rung below among these rows; above rung TOP, and for ablations, from rung TOP.
     """
     out, below = {}, None
     for name in recipes():
@@ -337,7 +336,7 @@ def summary(rows):
 
 def table(rows):
     """summary(rows) as text: errors and their change in percent."""
-    line = '{:28}{:>3}{:>8}{:>8}{:>7}{:>7}{:>6}{:>8}{:>8}'.format
+    line = '{:28}{:>3}{:>7}{:>7}{:>7}{:>7}{:>6}{:>8}{:>7}'.format
     forms = '{:g}', '{:.1f}', '{:.2f}', '{:.2f}', '{:.2f}', '{:.1f}', '{:+.2f}'
     lines = [line('', 'n', 'passes', 's', 'train', 'test', 'sd', 'misses', 'change')]
     for s in summary(rows).values():
