@@ -275,7 +275,7 @@ def misses(net, X, Y):
 # Runs, and their table
 
 FOLDS = 5           # of the training digits, to validate on
-KEY = ('dataset', 'split', 'rung', 'settings', 'idea', 'seed')
+KEY = ('dataset', 'split', 'rung', 'settings', 'seed')
 VALUES = ('passes', 'parameters', 'macs', 'train_misses', 'train_error', 'misses', 'error', 'n', 'seconds')
 WORDS = KEY[:-1]    # all but the seed
 load = functools.lru_cache(files.load_digits)       # each process reads a data set once
@@ -294,7 +294,7 @@ def digits(dataset, data, split, seed):
     return (X[~left_out], Y[~left_out]), (X[left_out], Y[left_out])
 
 
-def one_run(chosen, dataset, split, rung, settings, idea, seed):
+def one_run(chosen, dataset, split, rung, settings, seed):
     """Train and measure one of the recipes {name: recipe}: its row's VALUES, all NaN if training diverged."""
     recipe = chosen[rung]
     (X, Y), (Xt, Yt) = digits(dataset, recipe['data'], split, seed)
@@ -320,13 +320,13 @@ def summary(rows):
     change, of the mean error, from the rung below among these rows; above rung TOP, and for ablations, from rung TOP.
     """
     out, below = {}, None
-    for name in recipes():
+    for name, recipe in recipes().items():
         found = [row for row in rows if row['rung'] == name]
         if not found:
             continue
         stats = {key: runs.mean_sd([row[key] for row in found]) for key in VALUES}
         error, _, n, diverged = stats['error']
-        out[name] = {'label': f'{name} {found[0]["idea"]}' if name.isdigit() else name, 'n': n, 'diverged': diverged,
+        out[name] = {'label': f'{name} {recipe["idea"]}' if name.isdigit() else name, 'n': n, 'diverged': diverged,
                      'change': None if None in (error, below) else error - below,
                      **{key: stats[key][0] for key in ('passes', 'parameters', 'macs')},
                      **{key: stats[key][:2] for key in ('seconds', 'train_error', 'error', 'misses')}}
@@ -379,8 +379,9 @@ def main():
               if (int(name) in args.rungs if name.isdigit() else args.without)}
     for name in {args.dataset, *(recipe['data'] or args.dataset for recipe in chosen.values())}:
         load(name)                      # ends here if it is not there
-    jobs = [dict(zip(KEY, (args.dataset, 'validation' if args.validate else 'test', name, fingerprint(recipe),
-                           recipe['idea'], seed))) for seed in args.seeds for name, recipe in chosen.items()]
+    split = 'validation' if args.validate else 'test'
+    jobs = [dict(zip(KEY, (args.dataset, split, name, fingerprint(recipe), seed)))
+            for seed in args.seeds for name, recipe in chosen.items()]
     print(table(runs.run_all(functools.partial(one_run, chosen), jobs, args.out, KEY, VALUES, WORDS,
                              workers=args.jobs, cluster=args.cluster)))
     if args.dataset == 'mnist' and not args.validate:

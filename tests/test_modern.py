@@ -321,7 +321,7 @@ def test_missing_digits_are_one_line(ladder):
 
 def test_change_is_from_the_rung_below_and_an_ablations_from_the_top():
     def row(name, seed, error):
-        return dict.fromkeys(modern.VALUES, 1.0) | dict(rung=name, idea='i', seed=seed, error=error)
+        return dict.fromkeys(modern.VALUES, 1.0) | dict(rung=name, seed=seed, error=error)
     found = modern.summary([row('without ReLU', 0, 9.0), row('5', 0, 2.0), row('5', 1, 4.0), row('6', 0, 1.0),
                             row('4', 0, 7.0), row('4', 1, math.nan)])
     assert {name: (s['change'], s['error'], s['n'], s['diverged']) for name, s in found.items()} == {
