@@ -507,6 +507,8 @@ def table(path, **columns):
     rows = []
     try:
         for line in lines:
+            if list(line.values()) == lines.fieldnames:                  # files joined by cat
+                continue
             if None in line or None in line.values():
                 raise ValueError('it has not one value for each column')
             rows.append({name: kind(line[name]) for name, kind in columns.items()})
