@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 import repro
-from conftest import call, files, write_digits
+from conftest import call, files, refused, write_digits
 from experiments import figures
 from support import files as support_files
 
@@ -185,11 +185,6 @@ def test_speed_is_relative_to_three_days(canvases):
 # ---------------------------------------------------------------------------------------------------------------------
 # the shell
 
-def refused(run, *parts):
-    assert (run.status, len(run.err)) == (1, 1), run
-    assert all(part in run.err[0] for part in ('figures.py: ', *parts)), run.err
-
-
 def test_some_pictures_only(place):
     run = call(figures, 'architecture', 'speed', 'speed', '--out', 'some', cwd=place)
     assert run.status == 0 and files('some') == ['architecture.png', 'speed.png']
@@ -200,7 +195,7 @@ def test_without_its_csv_a_picture_is_left_out_or_refused(tmp_path, monkeypatch)
     run = call(figures, '--out', 'out', cwd=tmp_path)
     assert run.status == 0 and files(tmp_path) == ['out/architecture.png']
     assert len(run.err) == 1 and 'experiments.bench' in run.err[0]
-    refused(call(figures, 'speed', '--out', 'out', cwd=tmp_path), 'bench.csv', 'experiments.bench')
+    refused(call(figures, 'speed', '--out', 'out', cwd=tmp_path), 'figures.py', 'bench.csv', 'experiments.bench')
 
 
 HEADER = 'what,seconds,machine\n'
@@ -221,14 +216,14 @@ BAD = {
 def test_a_csv_that_is_damaged_is_one_line(content, says, tmp_path):
     (tmp_path / 'results').mkdir()
     (tmp_path / 'results' / 'bench.csv').write_bytes(content.encode('latin-1'))
-    refused(call(figures, 'speed', '--out', 'out', cwd=tmp_path), says)
+    refused(call(figures, 'speed', '--out', 'out', cwd=tmp_path), 'figures.py', says)
 
 
 def test_nothing_that_a_user_can_cause_is_a_traceback(place, tmp_path, monkeypatch):
     for argv in (['nonsense'], ['digits', '--out', '']):
         assert call(figures, *argv, cwd=place).status == 2
     (tmp_path / 'file').write_text('')
-    refused(call(figures, 'architecture', '--out', 'file', cwd=tmp_path), 'cannot write')
-    refused(call(figures, 'curves', '--out', 'out', cwd=tmp_path), 'python prepro.py --dataset usps')
+    refused(call(figures, 'architecture', '--out', 'file', cwd=tmp_path), 'figures.py', 'cannot write')
+    refused(call(figures, 'curves', '--out', 'out', cwd=tmp_path), 'figures.py', 'python prepro.py --dataset usps')
     monkeypatch.setitem(repro.RECIPES, 'paper', repro.RECIPES['paper'] | {'optimizer': 'sgd', 'rate': 1e300})
-    refused(call(figures, 'curves', '--out', 'out', cwd=place), 'diverged')
+    refused(call(figures, 'curves', '--out', 'out', cwd=place), 'figures.py', 'diverged')
