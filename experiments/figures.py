@@ -16,6 +16,7 @@ import functools
 import io
 import os
 import statistics
+import textwrap
 
 import matplotlib
 import numpy as np
@@ -124,16 +125,17 @@ def confusion(dataset):
     for seed in SEEDS:
         out, labels = tested('paper', dataset, seed)
         np.add.at(matrix, (labels.numpy(), out.argmax(1).numpy()), 1 / len(SEEDS))
-    return matrix, 100 * (1 - matrix.diagonal() / matrix.sum(1).clip(1))
+    sizes = matrix.sum(1)
+    return matrix, 100 * (sizes - matrix.diagonal()) / sizes.clip(1)
+
+
+SPREAD = 'lines: the mean of {} seeds; bands: from the lowest to the highest'
 
 
 def band(ax, x, curves, color, style, label):
     """Curves (n, len(x)) as their mean, and the range that they span."""
     ax.fill_between(x, curves.min(0), curves.max(0), color=color, alpha=0.25, linewidth=0)
     ax.plot(x, curves.mean(0), style, color=color, label=label)
-
-
-SPREAD = 'lines: the mean of {} seeds; bands: from the lowest to the highest'
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -274,14 +276,14 @@ def draw_curves():
 def draw_kernels(dataset='usps'):
     """What H1 learned to see, and what one test digit does to each layer."""
     net, _ = trained('paper', dataset, SEEDS[0])
-    X, Y = digits(dataset)['test']
-    labels = Y.argmax(1)
-    right = repro.outputs(net, X).argmax(1) == labels
+    X, _ = digits(dataset)['test']
+    out, labels = tested('paper', dataset, SEEDS[0])
     # a digit of which every layer shows something: the first 3 that is right
-    x = X[int(((labels == 3) & right).int().argmax())]
+    i = int(((labels == 3) & (out.argmax(1) == 3)).int().argmax())
+    x = X[i:i + 1]
     with torch.no_grad():
-        layers = {'image': x, **dict(zip(('H1', 'H2', 'H3', 'output'), (y[0] for y in net.layers(x[None]))))}
-    layers = {name: y.reshape(-1, *y.shape[1:] or (1, 1)).numpy() for name, y in layers.items()}     # (n, h, w)
+        H1, H2, H3, out = (y[0].numpy() for y in net.layers(x))
+    layers = {'image': x[0].numpy(), 'H1': H1, 'H2': H2, 'H3': H3.reshape(-1, 1, 1), 'output': out}
     fig = plt.figure(figsize=(WIDTH, 3.9), layout='constrained')
     top, bottom = fig.subfigures(2, 1, height_ratios=(1, 2.1))
 
@@ -310,7 +312,6 @@ def draw_kernels(dataset='usps'):
             corner = gap - .5 + k % columns * (size + gap), gap - .5 + k // columns * (size + gap)
             ax.add_patch(Rectangle(corner, size, size, facecolor='none', edgecolor=GRAY, linewidth=0.6))
     ax = parts['output']
-    out = layers['output'].ravel()
     ax.set_axis_on()
     ax.barh(range(10), out + 1, left=-1, color=[BLUE if k == out.argmax() else '#AAAAAA' for k in range(10)],
             edgecolor=BLACK, linewidth=0.6)
@@ -392,7 +393,8 @@ def draw_rejection():
             rejected, error, _ = repro.rejection_curve(*tested(recipe, dataset, seed))
             curves.append(np.interp(x, rejected[::-1], error[::-1]))     # np.interp wants x to grow
         band(ax, x, np.array(curves), color, style, label)
-    for paper, marker, label in ((repro.PAPER_FC40, 's', 'the paper, fully connected'), (repro.PAPER, 'D', 'the paper')):
+    for paper, marker, label in ((repro.PAPER_FC40, 's', 'the paper, fully connected'),
+                                 (repro.PAPER, 'D', 'the paper')):
         points = (0, paper['test_error']), (paper['rejection'], 1)
         ax.plot(*zip(*points), marker, color=BLACK, markersize=7, clip_on=False, zorder=5, label=label,
                 fillstyle='none' if marker == 's' else 'full', markeredgewidth=1.6)
@@ -433,21 +435,11 @@ def draw_ladder():
     ax.plot(np.arange(len(reference)) + 0.18, reference, 'x', color=BLACK, markersize=7,
             markeredgewidth=1.6, label="the 2022 reproduction's own five steps, MNIST, one run")
     ax.set(xticks=list(ideas), title='error, % of the test digits')
-    ax.set_xticklabels([f'{r}\n{wrapped(idea)}' for r, idea in ideas.items()], fontsize=8.5)
+    ax.set_xticklabels([f'{r}\n{textwrap.fill(idea, 16, break_on_hyphens=False)}' for r, idea in ideas.items()], fontsize=8.5)
     ax.margins(x=0.07)
     ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
     ax.legend()
     return png(fig)
-
-
-def wrapped(text, width=16):
-    """Text in lines of about `width` letters, broken at spaces."""
-    lines = ['']
-    for word in text.split():
-        if lines[-1] and len(lines[-1]) + len(word) >= width:
-            lines.append('')
-        lines[-1] = f'{lines[-1]} {word}'.strip()
-    return '\n'.join(lines)
 
 
 def draw_speed():
@@ -456,7 +448,8 @@ def draw_speed():
     whole = prepro.N_TRAIN * repro.PASSES       # the file's seconds are for one pattern
     bars = [('The paper, 1989', 'SUN-4/260', repro.DAYS * 24 * 60 * 60),
             ('The 2022 reproduction', 'PyTorch on a laptop of 2020, as published', REFERENCE_SECONDS)]
-    for what, name in (('autograd, 1 thread', 'Its loop, on one core'), ('engine compiled', 'support/backprop.py, compiled'),
+    for what, name in (('autograd, 1 thread', 'Its loop, on one core'),
+                       ('engine compiled', 'support/backprop.py, compiled'),
                        ('arithmetic limit', 'The arithmetic alone')):
         if what not in rows:
             fail(f'{BENCH} has no row {what!r}; run: {COMMAND[BENCH]}')

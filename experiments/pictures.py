@@ -13,7 +13,7 @@ other       the test digits of the other data set: MNIST's at 28x28, USPS's at
 photograph  500 of the other's, enlarged to 300x300, dark on light, lit from
             one side, with noise
 fonts       digits of 20 fonts that come with matplotlib, in three sizes, dark
-            on light and light on dark, off-centre
+            on light and light on dark, off-center
 
 and the percentages that are wrong, that are rejected, and that are wrong among
 those that are not.

@@ -81,7 +81,7 @@ def shrunk(image):
 
 def background(v):
     """
-    The light on an empty page, for each pixel of v (h, w): a plane, for photographs are seldom lit evenly. It starts as
+    The light on an empty page, for each pixel of v (h, w): a plane, as photographs are seldom lit evenly. It starts as
     the light at the edge, and is fitted to the third of the pixels that are nearest to it; the others may be ink.
     """
     y, x = np.indices(v.shape) / WORK
@@ -208,7 +208,7 @@ def load(path):
 
 
 def threshold(net, X, Y):
-    """The least difference between the two most active outputs that is kept: 1% error on the digits kept, or infinity."""
+    """The least difference between the two most active outputs that is kept: 1% error on those kept, or infinity."""
     _, error, gap = repro.rejection_curve(repro.outputs(net, X), Y.argmax(1))
     return float(gap[error <= 1].min(initial=math.inf))
 

@@ -406,5 +406,6 @@ def test_bad_arguments_and_a_file_that_cannot_be_written(model, tmp_path):
 @pytest.mark.slow
 def test_a_name_that_the_terminal_cannot_print(model, tmp_path):
     drawn().save(tmp_path / 'zéro.png')
-    run = shell('experiments.predict', model, 'zéro.png', 'no file ü', cwd=tmp_path, PYTHONIOENCODING='ascii', LC_ALL='C')
+    run = shell('experiments.predict', model, 'zéro.png', 'no file ü', cwd=tmp_path, PYTHONIOENCODING='ascii',
+                LC_ALL='C')
     assert run.status == 1 and len(answers(run.out)) == 1 and len(run.err) == 2
