@@ -435,7 +435,8 @@ def draw_ladder():
     ax.plot(np.arange(len(reference)) + 0.18, reference, 'x', color=BLACK, markersize=7,
             markeredgewidth=1.6, label="the 2022 reproduction's own five steps, MNIST, one run")
     ax.set(xticks=list(ideas), title='error, % of the test digits')
-    ax.set_xticklabels([f'{r}\n{textwrap.fill(idea, 16, break_on_hyphens=False)}' for r, idea in ideas.items()], fontsize=8.5)
+    ax.set_xticklabels([f'{r}\n{textwrap.fill(idea, 16, break_on_hyphens=False)}' for r, idea in ideas.items()],
+                       fontsize=8.5)
     ax.margins(x=0.07)
     ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
     ax.legend()

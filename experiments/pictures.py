@@ -89,7 +89,8 @@ def seen(pictures, dataset):
 def main():
     parser = cli.parser(__doc__)
     parser.add_argument('--seeds', type=cli.seeds, default='0-4', metavar='A-B', help='default: 0-4')
-    parser.add_argument('--out', type=cli.path, metavar='CSV', help='write a row for each net and kind of picture there')
+    parser.add_argument('--out', type=cli.path, metavar='CSV',
+                        help='write a row for each net and kind of picture there')
     args = parser.parse_args()
     torch.set_num_threads(1)
     digits = {dataset: files.load_digits(dataset) for dataset in ('mnist', 'usps')}
