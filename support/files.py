@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import tempfile
+import warnings
 
 import torch
 
@@ -82,7 +83,9 @@ def unpacked(path, remedy):
     """What torch.save wrote to path: tensors and containers only, no code is run."""
     content = read_file(path, remedy)
     try:
-        return torch.load(io.BytesIO(content), weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')                              # what is odd about it is said here
+            return torch.load(io.BytesIO(content), weights_only=True)
     except Exception:                   # zip, pickle and torch each have their own errors for a file that is not theirs
         fail(f'{path} is damaged, or not of this project; {remedy}')
 
