@@ -26,9 +26,8 @@ test: $(VENV)/installed-dev
 	$(RUN) -m pytest $(PYTEST)
 
 clean:
-	rm -rf $(OUT) data/mnist .pytest_cache
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
-	@rmdir out 2>/dev/null || true
+	rm -rf $(OUT) $(addprefix data/mnist/,digits.json train1989.pt test1989.pt) .pytest_cache __pycache__ */__pycache__
+	@rmdir out data/mnist 2>/dev/null || true
 
 # model.pt is there once a run has ended, digits.json once a data set is whole. The environment comes after the `|`: a
 # newer one is no reason to train again.
