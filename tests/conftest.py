@@ -52,7 +52,8 @@ def call(module, *argv, cwd):
 
     An exception that would end in a traceback comes out, and fails the test. Warnings count as lines on stderr.
     """
-    out, err = (io.TextIOWrapper(io.BytesIO(), 'utf-8', write_through=True) for _ in range(2))
+    out, err = (io.TextIOWrapper(io.BytesIO(), 'utf-8', errors, write_through=True)
+                for errors in ('strict', 'backslashreplace'))           # as Python opens them
     status = 0
 
     def leave(status):                  # cli.run does so after Ctrl-C

@@ -35,6 +35,7 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(end, tmp_path, monkey
     assert files(tmp_path) == ['new/file'] and (tmp_path / 'new' / 'file').read_bytes() == b'old'
 
 
+@pytest.mark.slow
 def test_killed_while_writing(tmp_path):
     """Eight times a process that writes a file over and over is killed after some milliseconds: never half a file."""
     script = tmp_path / 'writer.py'
