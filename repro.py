@@ -353,9 +353,9 @@ def main():
             print(n)
             for split, (X, Y) in splits.items():
                 m = measure(net, X, Y, args.engine)
-                print(f'eval: split {split:5}. loss {m["loss"]:e}. error {m["error"]:.2f}%. misses: {m["misses"]}')
+                print(f'eval: split {split:5}. loss {m["loss"]:e}. error {m["error"]:.2f}%. misses: {m["misses"]}',
+                      flush=True)
                 rows.append({'pass': n, 'split': split, **m, 'seconds': seconds})
-            sys.stdout.flush()
             files.save_run(folder, start, rows)
     except Diverged:
         kept = f'the passes before it are in {folder}' if rows else 'nothing is written'
