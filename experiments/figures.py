@@ -1,17 +1,15 @@
 """
 The pictures of results/README.md: example digits, the net, its learning curves,
 what it learned, what it gets wrong, which class it takes for which, error
-against rejection, the ladder of later ideas, and time.
+against rejection, twenty draws of MNIST, the ladder of later ideas, and time.
 
-    python -m experiments.figures                   # all nine
+    python -m experiments.figures                   # all ten
     python -m experiments.figures curves wrong      # some of them
 
 The nets are trained on the spot, in a few minutes; data/usps and data/mnist
-are as prepro.py makes them. `ladder` is drawn from results/modern.csv, `speed`
-from results/bench.csv. The same inputs give the same bytes.
+are as prepro.py makes them. `ladder` is drawn from results/modern.csv, `draws`
+from results/compare.csv, `speed` from results/bench.csv. The same inputs give the same bytes.
 """
-import argparse
-import csv
 import functools
 import io
 import os
@@ -25,7 +23,8 @@ import torch
 import modern
 import prepro
 import repro
-from support import cli, files
+from experiments import compare
+from support import cli, files, runs
 from support.cli import fail
 
 matplotlib.use('Agg')                   # draws to memory: no screen is needed
@@ -35,7 +34,9 @@ from matplotlib.patches import Polygon, Rectangle                        # noqa:
 SEEDS = range(10)                       # of the nets; where a picture shows one net, it is the first
 MODERN = os.path.join('results', 'modern.csv')
 BENCH = os.path.join('results', 'bench.csv')
-COMMAND = {MODERN: f'python modern.py --out {MODERN}', BENCH: f'python -m experiments.bench --out {BENCH}'}
+COMPARE = os.path.join('results', 'compare.csv')
+COMMAND = {MODERN: f'python modern.py --out {MODERN}', BENCH: f'python -m experiments.bench --out {BENCH}',
+           COMPARE: f'python -m experiments.compare twenty_draws --dataset mnist60k --seeds 0-4 --out {COMPARE}'}
 
 REFERENCE_SECONDS = 90                  # the 2022 reproduction's 23 passes, as published: a laptop of 2020
 
@@ -409,25 +410,22 @@ def draw_rejection():
 
 def draw_ladder():
     """modern.py's rungs, both data sets, and the steps that the 2022 reproduction published."""
-    rows = table(MODERN, dataset=str, split=str, rung=str, idea=str, parameters=cli.count,
-                 error=cli.checked(float, 0, 100, 'a percentage'))
     same_net = repro.Net().counts()['all'][2]
-    rows = [row | {'rung': int(row['rung'])} for row in rows
+    rows = [row | {'rung': int(row['rung'])} for row in modern.read(MODERN)
             if row['split'] == 'test' and row['rung'].isdecimal() and row['parameters'] == same_net]
-    ideas = {row['rung']: row['idea'] for row in sorted(rows, key=lambda row: row['rung'])}
+    ideas = {rung: modern.RUNGS[rung]['idea'] for rung in sorted({row['rung'] for row in rows})}
     fig, ax = canvas(4.4)
     for dataset, style, marker in (('usps', '-', 'o'), ('mnist', '--', 's')):
-        runs = {r: [row['error'] for row in rows if (row['dataset'], row['rung']) == (dataset, r)] for r in ideas}
-        runs = {r: errors for r, errors in runs.items() if errors}
-        if not runs:
+        stats = {r: runs.mean_sd([row['error'] for row in rows if (row['dataset'], row['rung']) == (dataset, r)])
+                 for r in ideas}
+        stats = {r: (mean, sd or 0, n) for r, (mean, sd, n, _) in stats.items() if n}
+        if not stats:
             continue
-        mean = [statistics.fmean(e) for e in runs.values()]
-        sd = [statistics.stdev(e) if len(e) > 1 else 0 for e in runs.values()]
-        counts = {len(e) for e in runs.values()}
-        n = f'n={min(counts)}' if len(counts) == 1 else f'n={min(counts)} to {max(counts)}'
-        ax.errorbar(list(runs), mean, sd, fmt=style, marker=marker, color=COLOR[dataset], capsize=4, markersize=6,
+        mean, sd, counts = zip(*stats.values())
+        n = f'n={min(counts)}' if min(counts) == max(counts) else f'n={min(counts)} to {max(counts)}'
+        ax.errorbar(list(stats), mean, sd, fmt=style, marker=marker, color=COLOR[dataset], capsize=4, markersize=6,
                     label=f'{dataset.upper()}, mean and sd, {n}')
-        for r, m, s in zip(runs, mean, sd):     # USPS's numbers above their bars, MNIST's below
+        for r, m, s in zip(stats, mean, sd):    # USPS's numbers above their bars, MNIST's below
             up = dataset == 'usps'
             ax.annotate(f'{m:.2f}', (r, m + max(s, 0.1) * (1 if up else -1)), (0, 4 if up else -4),
                         textcoords='offset points', ha='center', va='bottom' if up else 'top', fontsize=8.5)
@@ -443,9 +441,27 @@ def draw_ladder():
     return png(fig)
 
 
+def draw_draws():
+    """The test error of `reference` on twenty draws of MNIST, and the numbers that have been published for one."""
+    rows = [row for row in compare.read(COMPARE) if row['recipe'] in compare.TWENTY]
+    errors = sorted(([row['test_error'] for row in rows if row['recipe'] == name] for name in compare.TWENTY),
+                    key=lambda e: statistics.fmean(e or [0]))
+    fig, ax = canvas(3.6)
+    for x, found in enumerate(errors):
+        ax.plot([x] * len(found), found, 'o', color=BLUE, markersize=4, alpha=0.6, label=None if x else 'a run')
+        ax.plot(x, statistics.fmean(found), '_', color=BLACK, markersize=14, markeredgewidth=1.6,
+                label=None if x else "a draw's mean")
+    for (name, error), style in zip(compare.PUBLISHED_DRAWS.items(), (':', '--', '-.', (0, (1, 3)), (0, (5, 5)))):
+        ax.axhline(error, color=ORANGE, linewidth=1, linestyle=style, label=f'{name}: {error}')
+    ax.set(xticks=[], xlabel=f'{len(errors)} draws of MNIST, in order of their means', title='error, % of the test digits')
+    ax.grid(axis='x', visible=False)
+    fig.legend(loc='outside right center')
+    return png(fig)
+
+
 def draw_speed():
     """How long the paper's 23 passes take, from 1989 to now, and what the arithmetic alone would take."""
-    rows = {row['what']: row for row in table(BENCH, what=str, seconds=cli.positive, machine=str)}
+    rows = {row['what']: row for row in files.read_table(BENCH, f'run: {COMMAND[BENCH]}', what=str, seconds=cli.positive, machine=str)}
     whole = prepro.N_TRAIN * repro.PASSES       # the file's seconds are for one pattern
     bars = [('The paper, 1989', 'SUN-4/260', repro.DAYS * 24 * 60 * 60),
             ('The 2022 reproduction', 'PyTorch on a laptop of 2020, as published', REFERENCE_SECONDS)]
@@ -489,34 +505,10 @@ def span(seconds):
     return f'{seconds:.2g} s'
 
 
-def table(path, **columns):
-    """The rows of a CSV file as dicts of these columns, among others; columns: {name: an argparse type, or str}."""
-    remedy = f'to make it anew: {COMMAND[path]}'
-    try:
-        lines = csv.DictReader(io.StringIO(files.read_file(path, remedy).decode(), newline=''))
-        if not set(columns) <= set(lines.fieldnames or ()):
-            raise ValueError(f'it has no column {", ".join(sorted(set(columns) - set(lines.fieldnames or ())))}')
-    except (ValueError, csv.Error) as e:
-        fail(f'{path} is not such a table ({e}); {remedy}')
-    rows = []
-    try:
-        for line in lines:
-            if list(line.values()) == lines.fieldnames:                  # files joined by cat
-                continue
-            if None in line or None in line.values():
-                raise ValueError('it has not one value for each column')
-            rows.append({name: kind(line[name]) for name, kind in columns.items()})
-    except (ValueError, csv.Error, argparse.ArgumentTypeError) as e:
-        fail(f'{path}, line {lines.line_num}: {e}; remove the line, or {remedy}')
-    if not rows:
-        fail(f'{path} has no rows; {remedy}')
-    return rows
-
-
 FIGURES = {'digits': draw_digits, 'architecture': draw_architecture, 'curves': draw_curves, 'kernels': draw_kernels,
            'wrong': draw_wrong, 'confusion': draw_confusion, 'rejection': draw_rejection, 'ladder': draw_ladder,
-           'speed': draw_speed}
-FROM = {'ladder': MODERN, 'speed': BENCH}
+           'draws': draw_draws, 'speed': draw_speed}
+FROM = {'ladder': MODERN, 'draws': COMPARE, 'speed': BENCH}
 
 
 def main():
