@@ -19,6 +19,7 @@ import multiprocessing
 import os
 import re
 import signal
+import socket
 import statistics
 import sys
 import threading
@@ -26,6 +27,7 @@ import traceback
 import warnings
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from multiprocessing import resource_tracker
+from pathlib import Path
 
 import torch
 
@@ -48,7 +50,7 @@ def add_arguments(parser, out):
     where.add_argument('--cluster', metavar='ADDRESS', help='run them on a Dask cluster instead: the address of its '
                        'scheduler, as tcp://host:8786, or its scheduler file')
     parser.add_argument('--out', default=out, metavar='CSV',
-                        help=f'one row a run, written as it ends; runs that are there are not done again (default: {out})')
+                        help=f'a row a run, written as it ends; what is there is not run again (default: {out})')
 
 
 def cores(root='/'):
@@ -59,11 +61,10 @@ def cores(root='/'):
         n = len(os.sched_getaffinity(0))
     else:
         n = os.cpu_count() or 1
-    group = os.path.join(root, 'sys/fs/cgroup')
-    for names in (('cpu.max',), ('cpu/cpu.cfs_quota_us', 'cpu/cpu.cfs_period_us')):      # versions 2 and 1
+    group = Path(root, 'sys', 'fs', 'cgroup')
+    for names in ('cpu.max',), ('cpu/cpu.cfs_quota_us', 'cpu/cpu.cfs_period_us'):        # versions 2 and 1
         with contextlib.suppress(OSError, ValueError):                   # ValueError: 'max', no quota
-            texts = [open(os.path.join(group, name)).read() for name in names]
-            quota, period = map(int, ' '.join(texts).split())
+            quota, period = map(int, ' '.join((group / name).read_text() for name in names).split())
             if quota > 0 and period > 0:
                 n = min(n, math.ceil(quota / period))
     return n
@@ -74,8 +75,6 @@ def fingerprint(settings):
     def plain(value):
         if isinstance(value, functools.partial):
             return [value.func, value.args, value.keywords]
-        if isinstance(value, range):
-            return list(value)
         name = getattr(value, '__qualname__', '<')
         if '<' in name:                 # a lambda, or a value whose text would hold its address
             raise TypeError(f'a setting without a name of its own: {value!r}')
@@ -158,9 +157,9 @@ def parsed(line, key, values, words):
             row[name] = int(field) if field.lstrip('-').isdigit() else float(field)
         else:
             raise ValueError(f'{name} is {field[:20]!r}, not a number')
-    known = {math.isnan(row[name]) for name in values
-             if name not in words and name != 'seconds' and row[name] is not None}
-    if len(known) == 2:
+    numbers = {name: row[name] for name in values if name not in words and row[name] is not None}
+    if any(map(math.isnan, numbers.values())) and any(
+            math.isfinite(number) for name, number in numbers.items() if name != 'seconds'):
         raise ValueError('some of its values are nan; in a run that diverged all of them are')
     return row
 
@@ -226,7 +225,7 @@ def append(fd, path, line):
     except OSError as e:
         with contextlib.suppress(OSError):
             os.ftruncate(fd, size)
-        fail(f'cannot write {path}: {e.strerror}; the rows before are kept: the same command does the rest')
+        fail(f'cannot write {path}: {e.strerror}; the rows before are kept: run the same command again')
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -236,14 +235,17 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
     """
     The rows of jobs, in their order: from the file at path, or run now and added to it.
 
-    work is a function of a module, or a partial of one, so that other processes find it by its name. It loads its
-    digits itself, from data/, and keeps them (functools.lru_cache): they are not sent with every job. A run that diverged
-    is a row whose values are all NaN. threads: work releases the interpreter lock, and draws from no global
-    generator, so it may run in threads of this process; otherwise in processes. workers: how many (default: a core each).
-    cluster: the address of a Dask scheduler; its workers are started in this folder, so that they find scripts and data,
-    and anew after a change of a script: python -m dask worker ADDRESS --nworkers auto --nthreads 1
+    work: a function of a module, or a partial of one, so that other processes find it by its name. It loads its digits
+    itself, from data/, and keeps them (functools.lru_cache): what it is called with goes along with every job. A run
+    that diverged is a row too, with NaN for all numbers but seconds (None for what is not measured).
 
-    A job that fails, or whose process dies, is reported; the others go on, and the script ends with status 1 after them.
+    threads: work releases the interpreter lock and draws from no global generator, so that it can run in threads of
+    this process; if not, in processes. workers: how many at a time (default: one a core). One PyTorch thread each.
+
+    cluster: the address of a Dask scheduler, to run there instead. Its workers are started in this folder, where they
+    find the scripts and data/: python -m dask worker ADDRESS --nworkers auto --nthreads 1
+
+    A job that fails, or whose process dies, is reported; the others go on, and then the script ends with status 1.
     """
     jobs = {identity(job, key): job for job in jobs}                     # a job that is given twice is one
     assert all(set(job) == set(key) for job in jobs.values())
@@ -279,7 +281,7 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
                         append(fd, path, line)
                         bar.update()
                 except CancelledError:
-                    fail(f'the scheduler at {cluster} is gone; the rows before are kept: the same command does the rest')
+                    fail(f'the scheduler at {cluster} is gone; the rows before are kept: run the same command again')
                 except Exception as e:  # a worker of the cluster died too often, or the values are no row
                     error = one_line(e)
                 if error is not None:
@@ -318,7 +320,8 @@ def say(message, bar=None):
     """A line on stderr; a progress bar gets out of its way."""
     with contextlib.suppress(AttributeError):
         bar.clear()
-    print(f'{os.path.basename(sys.argv[0])}: {message}', file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):           # stderr is full: no reason to end
+        sys.stderr and print(f'{os.path.basename(sys.argv[0])}: {message}', file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -352,8 +355,8 @@ def in_child(children, work, job):
 
 def start_child():
     """(process, pipe) of a process that does attempts."""
-    if hasattr(signal, 'pthread_sigmask'):       # the child inherits it: Ctrl-C is for the parent, from the first moment on
-        resource_tracker.ensure_running()        # it would be started, and unblock, in between
+    if hasattr(signal, 'pthread_sigmask'):       # which the child inherits: Ctrl-C is for the parent, from its start on
+        resource_tracker.ensure_running()        # here, because its start unblocks the signal
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     context = multiprocessing.get_context('spawn')
     pipe, theirs = context.Pipe()
@@ -400,7 +403,7 @@ def on_cluster(address, threads):
             if not threads and max(client.nthreads().values()) > 1:
                 say('workers have several threads, of which these runs use one: start them with --nthreads 1')
             executor = client.get_executor(pure=False)
-            yield lambda work, job: executor.submit(attempt if threads else attempt_alone, importable(work), job)
+            yield lambda work, job: executor.submit(attempt_there, importable(work), job, threads, version())
         finally:
             client.close(timeout=2)
             logging.disable(logging.NOTSET)
@@ -409,10 +412,20 @@ def on_cluster(address, threads):
 ONE = threading.Lock()
 
 
-def attempt_alone(work, job):
-    """attempt, where work needs a process of its own: one at a time in this one."""
-    with ONE:
+def attempt_there(work, job, threads, wanted):
+    """attempt in a worker of a cluster; where work must not run in threads, one at a time."""
+    if version() != wanted:
+        return None, f'the worker on {socket.gethostname()} has other scripts, or older ones; start it anew'
+    with contextlib.nullcontext() if threads else ONE:
         return attempt(work, job)
+
+
+@functools.cache
+def version():
+    """A fingerprint of the scripts, when this process first asked for it."""
+    root = Path(__file__).resolve().parent.parent
+    return fingerprint({str(path.relative_to(root)): path.read_text(encoding='utf-8')
+                        for folder in (root, root / 'support', root / 'experiments') for path in folder.glob('*.py')})
 
 
 def importable(work):

@@ -142,8 +142,9 @@ def test_a_run_that_diverged_is_a_row(tmp_path):
     assert len(lines(tmp_path / 'a.csv')) == 3
 
 
-@pytest.mark.parametrize('what, said', [('raise', 'ValueError: a message of two lines (test_runs.py:'),
-                                        ('exit', 'script: no digits here'), ('rest', 'ValueError: its values are error, not')])
+@pytest.mark.parametrize('what, said', [
+    ('raise', 'ValueError: a message of two lines (test_runs.py:'), ('exit', 'script: no digits here'),
+    ('rest', 'ValueError: its values are error, not')])
 def test_a_job_that_fails_is_reported_and_the_others_go_on(what, said, tmp_path, capsys):
     path = tmp_path / 'a.csv'
     with pytest.raises(SystemExit) as e:
@@ -213,6 +214,7 @@ GOOD = HEADER + 'plain,7,0.5,3,x,1.5\n'
     *[(GOOD + f'plain,8,{number},3,x,1\n', f'line 3: error is {number[:20]!r}') for number in
       ('inf', '-inf', '1e999', '1_0', ' 1', '0x1', '\u0661', '1e', '9' * 5000)],
     (GOOD + 'plain,8,nan,3,x,1\n', 'line 3: some of its values are nan'),
+    (GOOD + 'plain,8,1,3,x,nan\n', 'line 3: some of its values are nan'),
     (GOOD + f'plain,8,1,3,{"x" * 140_000},1\n', 'line 3: field larger'), (GOOD + f'{"x" * 140_000}\n', 'line 3: field'),
     (GOOD + 'pl\0ain,8,1,3,x,1\n', 'line 3: it has a NUL'), (GOOD + '"plain,8,1,3,x,1\n', 'line 3: '),
     (GOOD + 'plain,8,1,3,x\r,1\n', 'line 3: '), (GOOD.encode() + b'\xff,8,1,3,x,1\n', "line 3: 'utf-8'"),
@@ -334,8 +336,8 @@ if __name__ == '__main__':
 def test_interrupted(how, tmp_path):
     """Ctrl-C goes to all processes of the terminal."""
     (tmp_path / 'script.py').write_text(SCRIPT)
-    p = subprocess.Popen([sys.executable, 'script.py', how], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                         text=True, start_new_session=True)
+    p = subprocess.Popen([sys.executable, 'script.py', how], cwd=tmp_path, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True, start_new_session=True)
     for line in p.stdout:
         if line == 'begun 4\n':
             break
