@@ -132,8 +132,7 @@ def parsed_file(path, content, key, values, words, remedy):
         except (ValueError, csv.Error) as e:
             fail(f'{path}, line {number}: {e}; remove the line, and its run is done again')
         first, other = found.setdefault(identity(row, key), (number, row))
-        if any(row[name] != other[name] and not (row[name] != row[name] and other[name] != other[name])      # NaN
-               for name in row if name != 'seconds'):
+        if any(str(row[name]) != str(other[name]) for name in row if name != 'seconds'):         # str: NaN is NaN
             fail(f'{path}, lines {first} and {number}: two different results of one run; remove one of them, or both')
     return [row for _, row in found.values()], len(content) - len(lines[-1])
 
@@ -165,6 +164,7 @@ def parsed(line, key, values, words):
 
 
 def identity(job, key):
+    """What was run, as text: of a job and of the row it became."""
     return tuple(str(job[name]) for name in key)
 
 
@@ -195,6 +195,7 @@ def opened(path):
 
 
 def lock(fd, path):
+    """Wait until no other process holds the file; then this one does."""
     if fcntl is None:
         return
     try:
@@ -293,11 +294,12 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
 
 
 def row_line(job, measured, key, values):
+    """A run's line of the file. Raises ValueError if it would not be one."""
     if set(measured) != set(values):
         raise ValueError(f'its values are {", ".join(measured)}, not {", ".join(values)}')
     line = csv_line((*(str(job[name]) for name in key), *(measured[name] for name in values)))
     if line.count(b'\n') > 1:
-        raise ValueError('a value has a line break in it')
+        raise ValueError('one of its values has a line break in it')
     return line
 
 
@@ -311,6 +313,7 @@ def attempt(work, job):
 
 
 def one_line(e):
+    """An exception, and where it was raised; of a script that fails, its own words."""
     text = str(e) if isinstance(e, SystemExit) else f'{type(e).__name__}: {e}'
     where = [f' ({os.path.basename(frame.filename)}:{frame.lineno})' for frame in traceback.extract_tb(e.__traceback__)]
     return ' '.join(text.split())[:500] + ('' if isinstance(e, SystemExit) else where[-1] if where else '')

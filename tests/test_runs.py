@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from argparse import ArgumentParser
 from pathlib import Path
 
@@ -287,15 +288,16 @@ def test_a_file_that_is_taken_away_under_a_run(tmp_path, capsys):
 # ---------------------------------------------------------------------------------------------------------------------
 # several processes, and their ends
 
-def test_two_processes_on_one_file_do_each_run_once(tmp_path):
+def test_processes_on_one_file_do_each_run_once(tmp_path, capfd):
+    run(tmp_path / 'fresh.csv', 12)
     for n in range(3):
         path = tmp_path / f'{n}.csv'
         call = functools.partial(run, path, 12, pause=0.01)
-        with forked(call, call, call) as processes:
+        with forked(call, call, call):
             pass
-        run(tmp_path / 'fresh.csv', 12)
         assert lines(path) == lines(tmp_path / 'fresh.csv')
-    assert len(processes) == 3
+        waited = capfd.readouterr().err.splitlines()
+        assert 1 <= len(waited) <= 2 and f'another process is writing {path}; waiting' in waited[0]
 
 
 def test_killed_at_any_moment_then_resumed(tmp_path):
@@ -303,8 +305,10 @@ def test_killed_at_any_moment_then_resumed(tmp_path):
     for n in range(12):
         with forked(functools.partial(run, path, 200, pause=0.02)) as [process]:
             time.sleep(moments.uniform(0, 0.15))
+            while n == 11 and (not path.exists() or path.read_text().count('\n') < 3):
+                time.sleep(0.01)
             process.kill()
-    assert 0 < len(lines(path)) < 200
+    assert 2 <= len(lines(path)) < 200
     run(path, 200)
     run(tmp_path / 'fresh.csv', 200)
     assert lines(path) == lines(tmp_path / 'fresh.csv')
@@ -418,7 +422,7 @@ def cluster(tmp_path):
 
 @needs_dask
 @pytest.mark.slow
-def test_a_cluster_that_loses_a_worker_gives_the_same_rows(cluster, tmp_path, capfd):
+def test_a_cluster_that_loses_a_worker_gives_the_same_rows(cluster, tmp_path, capfd, monkeypatch):
     address, _, workers = cluster
     path = tmp_path / 'a.csv'
 
@@ -440,6 +444,22 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_rows(cluster, tmp_path, ca
         run(tmp_path / 'b.csv', 4, 'exit', cluster=address)
     assert 'what=exit seed=1: script: no digits here' in capfd.readouterr().err
     assert len(lines(tmp_path / 'b.csv')) == 3
+
+    monkeypatch.setattr(runs, 'version', lambda: 'newer')                # of the scripts here
+    with pytest.raises(SystemExit):
+        run(tmp_path / 'c.csv', 1, cluster=address)
+    assert 'has other scripts, or older ones; start it anew' in capfd.readouterr().err
+    assert lines(tmp_path / 'c.csv') == []
+
+
+def test_a_function_of_the_script_itself_has_a_name_elsewhere(monkeypatch):
+    script = types.ModuleType('__main__')
+    script.__file__ = __file__
+    monkeypatch.setitem(sys.modules, '__main__', script)
+    there = types.FunctionType(work.__code__, {'__name__': '__main__'}, 'work')
+    assert there.__module__ == '__main__'
+    found = runs.importable(functools.partial(there, pause=1.0))
+    assert found.func is work and found.keywords == {'pause': 1.0}
 
 
 @needs_dask
