@@ -82,6 +82,8 @@ load = functools.cache(files.load_digits)
 
 def drawn(draws):
     """The settings of some draws: [{'draw': i, setting: value}]."""
+    if not draws:
+        return []
     sobol = torch.quasirandom.SobolEngine(len(PRIOR), scramble=True, seed=1989)
     points = sobol.draw(max(draws) + 1, dtype=torch.float64)             # in [0, 1)
     return [{'draw': i} | {name: at(float(u), *prior) for u, (name, prior) in zip(points[i], PRIOR.items())}
@@ -122,17 +124,25 @@ def one_run(name, **row):
     return repro.results(repro.measure(net, X, Y), repro.measure(net, *load('usps')['test'])) | {'seconds': seconds}
 
 
+LAYOUT = KEY, VALUES, WORDS, 'run: python -m experiments.posterior --draws 0-4095'
+
+
 def simulate(jobs, path, name='paper', workers=None, cluster=None):
     """The rows of some draws, trained now if they are not in the file at path."""
+    if os.path.exists(path):            # its last line may be cut off: run_all does that draw again
+        checked(runs.parsed_file(path, files.read_file(path, LAYOUT[-1]), *LAYOUT)[0], path)
     return runs.run_all(functools.partial(one_run, name), jobs, path, KEY, VALUES, WORDS, threads=True,
                         workers=workers, cluster=cluster)
 
 
 def read(path):
-    """The rows of a file of draws. Ends the script if they are of another prior."""
-    rows = runs.read_rows(path, KEY, VALUES, WORDS, 'run: python -m experiments.posterior --draws 0-4095')
-    expected = drawn([row['draw'] for row in rows]) if rows else []
-    for row, settings in zip(rows, expected):
+    """The rows of a file of draws."""
+    return checked(runs.read_rows(path, *LAYOUT), path)
+
+
+def checked(rows, path):
+    """Rows that are of this prior; or the script ends."""
+    for row, settings in zip(rows, drawn([row['draw'] for row in rows])):
         if any(row[name] != value for name, value in settings.items()):
             cli.fail(f'{path}: draw {row["draw"]} is of another prior than that of experiments/posterior.py')
     return rows
@@ -231,9 +241,10 @@ def best(rows):
 def calibration(c, given, papers=50, most=100):
     """
     Does it work? Draws are taken for the paper one at a time, and inferred from the others as the paper is, with the
-    middle tolerance. For numbers and, where they are not given, test results: {name: (how many of the 90% intervals hold
-    the truth, of how many, that share, its interval)}. For settings that are one of some: {name: (the mean probability
-    of the true option, that of two draws kept being alike, sd of the mean difference)}; the first two should agree.
+    middle tolerance. For numbers and, where they are not given, test results: {name: (how many of the 90% intervals
+    hold the truth, of how many, that share, its interval)}. For settings that are one of some: {name: (the mean
+    probability of the true option, that of two draws kept being alike, sd of the mean difference)}; the first two
+    should agree.
 
     The papers are drawn at random from the draws that learned: no more than `most` training misses. That is a rule on a
     result that is given, so it takes nothing from the posterior's claim.
@@ -330,17 +341,17 @@ def main():
     if args.draws or args.fc40:
         load('usps')                    # ends here if it is not there
     if args.draws:
-        if os.path.exists(args.out):
-            read(args.out)              # or here if the file is of another prior
         simulate(drawn(args.draws), args.out, **where)
     rows = read(args.out)
-    if sum(math.isfinite(row['train_loss']) for row in rows) < 2 * LEAST:
-        cli.fail(f'{args.out} has {len(rows)} draws; an answer takes {2 * LEAST}, and a good one thousands')
+    n = sum(math.isfinite(row['train_loss']) for row in rows)
+    if n < 2 * LEAST:
+        few = f'{args.out} has {n} draws that did not diverge; an answer takes {2 * LEAST}, and a good one thousands'
+        return print(few) if args.draws else cli.fail(few)
     if args.fc40:
         c = columns(rows)
-        few = {int(draw) for names, tolerances in GIVEN.values()
+        near = {int(draw) for names, tolerances in GIVEN.values()
                for draw in c['draw'][kept(distance(c, PAPER, names), tolerances[1])]}
-        simulate(drawn(sorted(few)), full, 'fc40', **where)
+        simulate(drawn(sorted(near)), full, 'fc40', **where)
     print(text(rows, read(full) if os.path.exists(full) else ()))
 
 
