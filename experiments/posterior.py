@@ -1,13 +1,15 @@
 """
-What was done in 1989? The settings that the paper leaves open, inferred from its own results (approximate Bayesian
-computation): nets are trained by settings drawn from a prior, and those whose results come near the paper's are kept.
+What was done in 1989? The settings that the paper leaves open, inferred from
+its own results by approximate Bayesian computation: nets are trained by
+settings drawn from a prior, and those whose results come near the paper's are
+kept.
 
-    python -m experiments.posterior                     # the answer, from results/posterior.csv
-    python -m experiments.posterior --draws 0-4095      # more draws, a row each, and the answer
-    python -m experiments.posterior --fc40              # section 5's fully connected net by the settings kept
+    python -m experiments.posterior                   # the answer, from results/posterior.csv
+    python -m experiments.posterior --draws 0-4095    # more draws, a row each, and the answer
+    python -m experiments.posterior --fc40            # the fully connected net by the settings kept
 
-Draw i is point i of a scrambled Sobol sequence, the same on any machine and in any order. Draws that are in the file
-are not done again.
+Draw i is point i of a scrambled Sobol sequence, the same on any machine and in
+any order. Draws that are in the file are not done again.
 """
 import functools
 import math
@@ -50,8 +52,8 @@ PRIOR = {           # in the order of the sequence's dimensions: any change to i
     # "Constant order": that in which the digits are stored (0), or that shuffled once (1), each draw its own.
     'shuffled': ('one of', 0, 1),
 }
-# The seed of the initial weights is the draw's number, and so is that of a random scheme or a shuffle. That the MSE was
-# reported with the customary factor 1/2, or was not, needs no training: each draw stands for both, at equal odds ('half').
+# The seed of the initial weights is the draw's number, and so is that of a random scheme or a shuffle. Whether the MSE
+# was reported with the customary factor 1/2 needs no training: each draw stands for both, at equal odds ('half').
 HALF = ('one of', 0, 1)
 
 # A draw's distance from the paper is the largest over results of |ln(its / the paper's)| / scale (misses plus one, so
