@@ -24,6 +24,8 @@ from repro import PAPER, PAPER_FC40, PASSES, RECIPES as BASE, REFERENCE, RESULTS
 from support import cli, files, runs
 
 BLOG_60K = dict.fromkeys(RESULTS) | {'test_error': 2.74}         # the 2022 blog post: 50,000 digits, 100 passes
+# Test errors of reproductions by the settings of `reference`, each on a draw of its own, as they were published.
+PUBLISHED_DRAWS = {'2022, the first': 4.09, 'MLX': 3.34, 'C++': 4.83, 'Node.js': 4.19}
 
 # ---------------------------------------------------------------------------------------------------------------------
 # connection tables, for "a scheme that will not be described here"
