@@ -9,10 +9,11 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
+import modern
 import repro
 from conftest import call, files, refused, write_digits
-from experiments import figures
-from support import files as support_files
+from experiments import compare, figures
+from support import runs
 
 BENCH = {'autograd, 1 thread': 0.002, 'engine autograd': 0.0022, 'engine compiled': 1.2e-5, 'arithmetic limit': 4e-6}
 
@@ -20,15 +21,23 @@ BENCH = {'autograd, 1 thread': 0.002, 'engine autograd': 0.0022, 'engine compile
 def write_csv(path, rows):
     path.parent.mkdir(exist_ok=True)
     with open(path, 'w', newline='') as f:
-        writer = csv.DictWriter(f, rows[0])
+        writer = csv.DictWriter(f, rows[0], lineterminator='\n')
         writer.writeheader()
         writer.writerows(rows)
 
 
 def runs_of(dataset, split, rung, parameters=9760, off=0.0):
     """Three rows of modern.csv."""
-    return [{'dataset': dataset, 'split': split, 'rung': rung, 'idea': f'an idea of some length, number {rung}',
-             'seed': seed, 'parameters': parameters, 'error': 5 - 0.8 * rung + seed / 10 + off} for seed in range(3)]
+    return [dict.fromkeys(modern.KEY + modern.VALUES, 1) | {
+        'dataset': dataset, 'split': split, 'rung': rung, 'settings': modern.fingerprint(modern.RUNGS[rung]),
+        'seed': seed, 'parameters': parameters, 'error': f'{5 - 0.8 * rung + seed / 10 + off:.6g}'} for seed in range(3)]
+
+
+def draws_of(seeds=2):
+    """Rows of compare.csv."""
+    return [dict.fromkeys(compare.KEY + compare.VALUES, 1) | {
+        'recipe': name, 'settings': runs.fingerprint(compare.RECIPES[name][1]), 'dataset': 'mnist60k', 'seed': seed,
+        'test_error': 4 + n / 20 + seed / 10} for n, name in enumerate(compare.TWENTY) for seed in range(seeds)]
 
 
 @pytest.fixture(scope='module')
@@ -41,6 +50,7 @@ def place(tmp_path_factory):
         *(row for rung in range(5) for row in runs_of('mnist', 'test', rung)),
         *(row for rung in range(5) for row in runs_of('usps', 'test', rung, off=1.0)),
         *runs_of('mnist', 'validation', 1, off=3.0), *runs_of('mnist', 'test', 5, parameters=24_000)])
+    write_csv(cwd / 'results' / 'compare.csv', draws_of())
     write_csv(cwd / 'results' / 'bench.csv', [
         {'what': what, 'seconds': seconds, 'machine': 'A Processor of Some Length, 12th generation @ 3.10GHz, 8 cores'}
         for what, seconds in BENCH.items()])
@@ -48,15 +58,12 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def here(place, monkeypatch):
-    """In that folder, with two seeds and three passes, and nothing kept from another test."""
+def here(place, monkeypatch, any_digits):
+    """In that folder, with two seeds and three passes."""
     monkeypatch.chdir(place)
-    monkeypatch.setattr(support_files, 'LABELS_SHA256', {})              # any digits may be called mnist
     monkeypatch.setattr(figures, 'SEEDS', range(2))
     for recipe in ('paper', 'fc40'):
         monkeypatch.setitem(repro.RECIPES, recipe, repro.RECIPES[recipe] | {'passes': 3})
-    figures.digits.cache_clear()
-    figures.trained.cache_clear()
     yield
     plt.close('all')
 
@@ -107,7 +114,7 @@ def test_twice_gives_the_same_bytes(place):
 
 def test_a_net_is_trained_as_repro_trains_it():
     net, training = repro.build(repro.RECIPES['paper'], 1)
-    splits = support_files.load_digits('usps')
+    splits = figures.digits('usps')
     for _ in repro.train(net, *splits['train'], **training):
         pass
     measured = figures.trained('paper', 'usps', 1)[1]

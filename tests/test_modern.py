@@ -209,7 +209,7 @@ def test_a_run_trains_and_measures_on_what_digits_says(monkeypatch):
     monkeypatch.setattr(modern, 'digits', lambda *args: data)
     monkeypatch.setattr(modern, 'train', lambda recipe, X, Y, seed: used.append(X) or (modern.Net(0), 1.0))
     monkeypatch.setattr(modern, 'misses', lambda net, X, Y: used.append(X) or misses(net, X, Y))
-    row = modern.one_run(modern.recipes(), 'mnist', 'test', '3', '', '', 0)
+    row = modern.one_run(modern.recipes(), 'mnist', 'test', '3', '', 0)
     assert [X is expected for X, expected in zip(used, (data[0][0], data[0][0], data[1][0]), strict=True)] == [True] * 3
     assert (row['n'], row['error']) == (12, 100 * row['misses'] / 12)
 
