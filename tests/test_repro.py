@@ -249,7 +249,7 @@ NETS = {
 
 @pytest.mark.parametrize('kind', NETS)
 def test_curvature_is_that_of_brute_force(kind):
-    net, (X, Y) = random_biases(NETS[kind]()), random_patterns(2)
+    net, (X, _) = random_biases(NETS[kind]()), random_patterns(2)
     net(X).sum().backward()             # a gradient that is left over must not count
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
     found = repro.curvature(net, X)
