@@ -67,10 +67,10 @@ def layers_of(kind):
 
 
 def build(settings, seed):
-    """(net, its engine, the arguments of repro.train) of a run's settings: a recipe's of repro.py, and those below."""
+    """(net, its engine) of a run's settings: those of a recipe of repro.py, and those below."""
     kind = settings['net']
     if kind in ('conv', 'full'):
-        return repro.build(settings, seed)[0], 'compiled'
+        return repro.build({name: value for name, value in settings.items() if name not in OURS}, seed)[0], 'compiled'
     chosen = {name: settings[name] for name in ('A', 'S', 'level', 'root', 'logistic', 'width') if name in settings}
     net = lenet1.lenet1(seed, **chosen) if kind == 'lenet1' else nets.Net(layers_of(kind), seed, **chosen)
     return net, nets
@@ -84,6 +84,8 @@ def build(settings, seed):
 #   chunks     cut each pass into sixteenths, every sixteenth digit, and present only the first so many of them in turn
 #   at         when to measure: after so many passes, or sixteenths of a pass
 #   watch      names of functions below that look at the net then
+OURS = ('part', 'chunks', 'at', 'watch')
+
 
 def learning(net, engine, X, Y, settings):
     """Train net in place; yields after each pass, or each sixteenth. Raises repro.Diverged."""
@@ -270,10 +272,10 @@ def pm(values, digits=2, scale=1.0):
     return ' +- '.join(f'{v * scale:.{digits}f}' for v in (mean, sd) if v is not None)
 
 
-def first_passes(row, name, level, unit=1):
+def first_passes(row, name, level):
     """After how many moments of `at`, of 1, 2, 3 and so on, a curve first is at level or below; one more than all if never."""
     numbers = curve(row, name)
-    return next((n for n, v in enumerate(numbers, 1) if v <= level), len(numbers) + 1) / unit
+    return next((n for n, v in enumerate(numbers, 1) if v <= level), len(numbers) + 1)
 
 
 def rate_of(name):
@@ -657,8 +659,8 @@ def explained(kernels):
     k = k - k.mean(1, keepdim=True)
     k = k / k.norm(dim=1, keepdim=True).clamp_min(1e-12)
     shares = {kind: (k @ t.T).square().sum(1) for kind, t in templates().items()}
-    on = torch.tensor(templates()['center'][0, 12] > 0) * 2 - 1          # whether the template's own center is positive
-    return shares | {'on': shares['center'] * torch.sign(k @ templates()['center'][0]) * on}
+    center = templates()['center'][0]   # of either sign: that of its middle counts
+    return shares | {'on': shares['center'] * torch.sign(k @ center * center[12])}
 
 
 def jobs_9(rows, seeds):
