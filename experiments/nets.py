@@ -72,10 +72,9 @@ class Net(nn.Module):
         units = [unit for layer in layers.values() for unit in layer]
         n = inputs + len(units)         # where each value is: the image, the units, the two borders, the constant 1
         source, weight, numbers, fan_in = [], [], {}, []
-        first = self.first = 0
+        first, above, border = 0, inputs, n                              # of the layer below: its first unit, the next's
         self.counts = {}
         for name, layer in layers.items():
-            border = n if first == 0 else n + 1
             parameters = len(numbers)
             for unit in layer:
                 F = sum(s != ONE for s, _ in unit)
@@ -85,8 +84,7 @@ class Net(nn.Module):
                         numbers[name, key] = len(numbers)
                         fan_in.append(np.inf if s == ONE else F**0.5 if root else F)     # a bias is 0
                     weight.append(numbers[name, key])
-            first += inputs if first == 0 else len(below)
-            below = layer
+            first, above, border = above, above + len(layer), n + 1
             self.counts[name] = len(layer), sum(map(len, layer)), len(numbers) - parameters
         self.counts['all'] = inputs + len(units), len(source), len(numbers)
         self.ends = np.cumsum([len(layer) for layer in layers.values()])
