@@ -10,31 +10,31 @@ PYTHON ?= python3
 VENV ?= .venv
 
 RUN := $(VENV)/bin/python
-TENSORS := data/mnist/train1989.pt data/mnist/test1989.pt
+OUT := out/reference-mnist
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all test clean
 
-all: out/base/model.pt
+all: $(OUT)/model.pt
 	@echo
-	@echo 'Done. The last pass, as out/base/metrics.csv has it:'
-	@{ head -n 1 out/base/metrics.csv; tail -n 2 out/base/metrics.csv; } | sed 's/^/    /'
+	@echo 'Done. The last pass, as $(OUT)/metrics.csv has it:'
+	@{ head -n 1 $(OUT)/metrics.csv; tail -n 2 $(OUT)/metrics.csv; } | sed 's/^/    /'
 	@echo 'To train again: make clean all. To vary: $(RUN) repro.py --help'
 
 test: $(VENV)/installed-dev
 	$(RUN) -m pytest $(PYTEST)
 
 clean:
-	rm -rf out/base $(TENSORS) .pytest_cache __pycache__ tests/__pycache__
+	rm -rf $(OUT) $(addprefix data/mnist/,digits.json train1989.pt test1989.pt) .pytest_cache __pycache__ */__pycache__
 	@rmdir out data/mnist 2>/dev/null || true
 
-# The environment comes after the `|`: a newer one is no reason to train again.
-out/base/model.pt: repro.py backprop.py $(TENSORS) | $(VENV)/installed
+# model.pt is there once a run has ended, digits.json once a data set is whole. The environment comes after the `|`: a
+# newer one is no reason to train again.
+$(OUT)/model.pt: repro.py $(wildcard support/*.py) data/mnist/digits.json | $(VENV)/installed
 	$(RUN) repro.py
 
-# A pattern rule that makes two files runs once for both, in any version of make.
-data/%/train1989.pt data/%/test1989.pt: prepro.py data/mnist1989.npz | $(VENV)/installed
+data/%/digits.json: prepro.py data/mnist1989.npz | $(VENV)/installed
 	$(RUN) prepro.py --dataset $*
 
 $(VENV)/installed: requirements.txt

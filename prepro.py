@@ -1,5 +1,5 @@
 """
-Turn today's copies of the digits into the tensors of 1989: 16x16, grey, in
+Turn today's copies of the digits into the tensors of 1989: 16x16, gray, in
 [-1, 1], 7291 to train on and 2007 to test on (LeCun et al. 1989, section 2).
 
     python prepro.py                   # the MNIST draw of this repository

@@ -100,6 +100,10 @@ class Net(nn.Module):
         """The squashing function's slope where its value is y."""
         return self.S / self.A * (self.A - y) * (self.A + y)
 
+    def cost(self, y, t):
+        """The mean squared error, over patterns and outputs, of outputs y where targets are t (n, 10)."""
+        return (t - y).square().mean()
+
     def counts(self):
         """{layer: (units, connections, free parameters)}, and 'all', where the 256 units of the image count too."""
         layers = {'H1': (self.H1w, self.H1b, 1*5*5), 'H2': (self.H2w, self.H2b, len(self.table[0])*5*5),
@@ -127,7 +131,7 @@ class FullNet(nn.Module):
         H3 = self.squash(x.flatten(1) @ self.H3w + self.H3b)                         # (n, 40)
         return H3, self.squash(H3 @ self.outw + self.outb)                           # (n, 10)
 
-    forward, squash, slope = Net.forward, Net.squash, Net.slope
+    forward, squash, slope, cost = Net.forward, Net.squash, Net.slope, Net.cost
 
 
 # the paper's own counts, from the structure that computes: units, connections, free parameters
@@ -146,13 +150,13 @@ class Diverged(ArithmeticError):
 def train_pass(net, X, T, rates, order):
     """
     One pass over the patterns, X (n, 1, 16, 16) and targets T (n, 10), in the order given (indices), the weights
-    updated after each: w -= rate dE/dw, E the mean squared error of the pattern's 10 outputs.
+    updated after each: w -= rate dE/dw, E the net's cost of the pattern: the mean squared error of its 10 outputs.
 
     rates: {parameter's name: rate}, a number or a tensor of the parameter's shape. Returns how many patterns went well:
     it stops at the first value that is not finite.
     """
     for n, i in enumerate(cli.progress(order, leave=False, unit='pattern')):
-        E = (T[i:i+1] - net(X[i:i+1])).square().mean()
+        E = net.cost(net(X[i:i+1]), T[i:i+1])
         net.zero_grad()
         E.backward()
         with torch.no_grad():
@@ -354,9 +358,9 @@ def main():
             print(n)
             for split, (X, Y) in splits.items():
                 m = measure(net, X, Y, args.engine)
-                print(f'eval: split {split:5}. loss {m["loss"]:e}. error {m["error"]:.2f}%. misses: {m["misses"]}')
+                print(f'eval: split {split:5}. loss {m["loss"]:e}. error {m["error"]:.2f}%. misses: {m["misses"]}',
+                      flush=True)
                 rows.append({'pass': n, 'split': split, **m, 'seconds': seconds})
-            sys.stdout.flush()
             files.save_run(folder, start, rows)
     except Diverged:
         kept = f'the passes before it are in {folder}' if rows else 'nothing is written'

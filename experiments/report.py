@@ -37,9 +37,11 @@ def ladder_rows(dataset):
 
 
 @functools.cache
-def table_of(name):
-    """The rows of results/<name>.csv as dicts of text."""
-    return files.read_csv(os.path.join(ROOT, 'results', f'{name}.csv'))
+def bench():
+    """{what: (seconds, machine)}."""
+    rows = files.read_table(os.path.join(ROOT, 'results', 'bench.csv'), 'run: python -m experiments.bench', what=str,
+                            seconds=cli.positive, machine=str)
+    return {row['what']: (row['seconds'], row['machine']) for row in rows}
 
 
 def of(recipe, dataset='usps'):
@@ -257,10 +259,9 @@ def ladder_front():
 
 
 def speed():
-    rows = {row['what']: row for row in table_of('bench')}
-    us = {what: float(row['seconds']) * 1e6 for what, row in rows.items()}
+    us = {what: seconds * 1e6 for what, (seconds, _) in bench().items()}
     names = [what for what in us if what.startswith(('autograd', 'engine', 'arithmetic'))]
-    return (f'{rows["engine compiled"]["machine"]}:\n\n' + markdown(
+    return (f'{bench()["engine compiled"][1]}:\n\n' + markdown(
         ['a training step', 'microseconds', '/ compiled', '/ limit'],
         [[what, f'{us[what]:.2f}', f'{us[what] / us["engine compiled"]:.2f}', f'{us[what] / us["arithmetic limit"]:.1f}']
          for what in names]) + '\n\n' + markdown(
@@ -268,26 +269,28 @@ def speed():
 
 
 def speed_front():
-    us = {row['what']: float(row['seconds']) * 1e6 for row in table_of('bench')}
+    us = {what: seconds * 1e6 for what, (seconds, _) in bench().items()}
     compiled = us['engine compiled']
     return (f'Training is still one pattern at a time, each step needing the one before. The compiled engine takes 1/'
             f'{us["autograd, 1 thread"] / compiled:.0f} of the time of PyTorch\'s eager loop, and '
             f'{compiled / us["arithmetic limit"]:.1f} times what its multiply-adds alone would take; the 23 passes, three days '
             f'in 1989, take {repro.PASSES * 7291 * compiled / 1e6:.1f} s on one core '
-            f'({table_of("bench")[0]["machine"]}). [results/engine.md](results/engine.md) says how.')
+            f'({bench()["engine compiled"][1]}). [results/engine.md](results/engine.md) says how.')
 
 
 def pictures():
     """How well predict.py reads, from results/predict.csv."""
     what = {'own': 'its own test digits', 'other': "the other's test digits", 'photograph': 'those as photographs',
             'fonts': 'digits of 20 fonts'}
+    shares = dict.fromkeys(('error', 'rejected', 'error_kept'), cli.checked(float, 0, 100, 'a percentage'))
+    read = files.read_table(os.path.join(ROOT, 'results', 'predict.csv'), 'run: python -m experiments.pictures',
+                            dataset=str, pictures=str, n=cli.count, **shares)
     rows = []
     for dataset in ('mnist', 'usps'):
         for kind, label in what.items():
-            found = [row for row in table_of('predict') if (row['dataset'], row['pictures']) == (dataset, kind)]
+            found = [row for row in read if (row['dataset'], row['pictures']) == (dataset, kind)]
             rows.append([dataset, label, found[0]['n']]
-                        + [pm(runs.mean_sd([float(row[key]) for row in found])[:2], 1)
-                           for key in ('error', 'rejected', 'error_kept')])
+                        + [pm(runs.mean_sd([row[key] for row in found])[:2], 1) for key in shares])
     return markdown(['trained on', 'pictures', 'n', 'wrong, %', 'rejected, %', 'wrong of the others, %'], rows)
 
 

@@ -1,5 +1,6 @@
 """The shell's side of a script: how it ends, what its arguments may be, and its progress bar."""
 import argparse
+import errno
 import functools
 import math
 import os
@@ -18,7 +19,7 @@ def warn(message):
 
 
 def run(main):
-    """Call main as a script's body, and end as a shell expects: 130 after Ctrl-C, 1 when nobody reads what it prints."""
+    """Call main as a script's body, and end as a shell expects: 130 after Ctrl-C, 1 where it cannot print."""
     if sys.stdout:                      # a name that the terminal cannot show is shown in escapes
         sys.stdout.reconfigure(errors='backslashreplace')
     try:
@@ -27,9 +28,13 @@ def run(main):
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr, flush=True)
         os._exit(130)                   # at once, whatever other threads are doing
-    except BrokenPipeError:             # `python repro.py | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(1)
+    except OSError as e:
+        if e.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)                     # what is left to print goes nowhere
+        if e.errno == errno.ENOSPC:     # `python repro.py > file` on a full disk
+            fail(f'cannot print: {e.strerror}')
+        sys.exit(1)                     # `python repro.py | head`
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import tempfile
+import warnings
 
 import torch
 
@@ -52,6 +53,16 @@ def write_file(path, content):
             os.remove(part)
 
 
+def remove(path):
+    """Remove a file, if it is there."""
+    try:
+        os.remove(path)
+    except FileNotFoundError:
+        pass
+    except OSError as e:
+        fail(f'cannot replace {path}: {e.strerror}; name a folder that can be written to')
+
+
 def writable(folder):
     """End the script, before there is anything to lose, if no file can be written to the folder. Makes it."""
     try:
@@ -72,7 +83,9 @@ def unpacked(path, remedy):
     """What torch.save wrote to path: tensors and containers only, no code is run."""
     content = read_file(path, remedy)
     try:
-        return torch.load(io.BytesIO(content), weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')                              # what is odd about it is said here
+            return torch.load(io.BytesIO(content), weights_only=True)
     except Exception:                   # zip, pickle and torch each have their own errors for a file that is not theirs
         fail(f'{path} is damaged, or not of this project; {remedy}')
 
@@ -94,6 +107,27 @@ def write_json(path, found):
     write_file(path, f'{{\n{lines}\n}}\n'.encode())
 
 
+def read_table(path, remedy, **columns):
+    """The rows of a CSV file as dicts of these columns, among others. columns: {name: an argparse type, or str}."""
+    try:
+        lines = csv.DictReader(io.StringIO(read_file(path, remedy).decode(), newline=''))
+        if not set(columns) <= set(lines.fieldnames or ()):
+            raise ValueError(f'it has no column {", ".join(sorted(set(columns) - set(lines.fieldnames or ())))}')
+    except (ValueError, csv.Error) as e:
+        fail(f'{path} is not such a table ({e}); {remedy}')
+    rows = []
+    try:
+        for line in lines:
+            if None in line or None in line.values():
+                raise ValueError('it has not one value for each column')
+            rows.append({name: kind(line[name]) for name, kind in columns.items()})
+    except (ValueError, csv.Error, argparse.ArgumentTypeError) as e:
+        fail(f'{path}, line {lines.line_num}: {e}; {remedy}')
+    if not rows:
+        fail(f'{path} has no rows; {remedy}')
+    return rows
+
+
 def plain(t):
     """True if t is a tensor of float32 numbers that lie in memory one after the other."""
     return (isinstance(t, torch.Tensor) and t.layout == torch.strided and t.device.type == 'cpu'
@@ -105,7 +139,7 @@ def plain(t):
 
 def dataset(text):
     """An argparse type: a data set's name, as prepro.py gives them."""
-    if text not in LABELS_SHA256 and not re.fullmatch(r'mnist-seed\d{1,10}', text):
+    if text not in LABELS_SHA256 and not re.fullmatch(r'mnist-seed(0|[1-9][0-9]{0,9})', text):
         raise argparse.ArgumentTypeError(f'{text!r} is none of {", ".join(LABELS_SHA256)}, or mnist-seedN as '
                                          'prepro.py --seed N makes it')
     return text
@@ -126,8 +160,7 @@ def save_digits(dataset, splits):
     other digits than it speaks of, the tensors are not read.
     """
     about = digits_path(dataset, 'digits.json')
-    if os.path.exists(about):
-        os.remove(about)
+    remove(about)
     for split, XY in splits.items():
         write_file(digits_path(dataset, f'{split}1989.pt'), packed(XY))
     write_json(about, {'dataset': dataset, 'labels_sha256': labels_sha256(splits)})
@@ -176,8 +209,7 @@ def save_run(folder, args, rows, net=None):
     split. Once it has ended, the net as well; until then there is no model.pt, not an earlier run's either.
     """
     model = os.path.join(folder, 'model.pt')
-    if os.path.exists(model):
-        os.remove(model)
+    remove(model)
     f = io.StringIO()
     metrics = csv.DictWriter(f, rows[0], lineterminator='\n')
     metrics.writeheader()

@@ -14,41 +14,93 @@ import torch
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
-import prepro                                                            # noqa: E402 (found by the line above)
+import modern                                                            # noqa: E402 (found by the line above)
+import prepro                                                            # noqa: E402
+import support.files                                                     # noqa: E402
+from experiments import compare, figures                                 # noqa: E402
+from support import cli                                                  # noqa: E402
 
 ORIGINALS = Path(os.environ.get('LECUN1989_DATA') or REPO.parent / 'shared' / 'data')
 
 torch.set_num_threads(1)                # as repro.py does
 
 
-def call(script, *argv, cwd):
+# ---------------------------------------------------------------------------------------------------------------------
+# slow tests
+
+def pytest_addoption(parser):
+    parser.addoption('--slow', action='store_true', default=bool(os.environ.get('LECUN1989_SLOW')),
+                     help='run the slow tests as well (or set LECUN1989_SLOW)')
+
+
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'slow: takes seconds; skipped without --slow')
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption('--slow'):
+        for item in items:
+            if item.get_closest_marker('slow'):
+                item.add_marker(pytest.mark.skip(reason='slow; run with --slow'))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# running a script
+
+def call(module, *argv, cwd):
     """
-    What `python script argv` does, in this process, for importing torch takes seconds: .status, .out, .err.
+    What running a script's module with these arguments in cwd does, in this process, for importing torch takes seconds:
+    .status, .out, and .err, the lines on stderr without the one about compiling.
 
     An exception that would end in a traceback comes out, and fails the test. Warnings count as lines on stderr.
     """
-    out, err, status = io.StringIO(), io.StringIO(), 0
+    out, err = (io.TextIOWrapper(io.BytesIO(), 'utf-8', errors, write_through=True)
+                for errors in ('strict', 'backslashreplace'))           # as Python opens them
+    status = 0
+
+    def leave(status):                  # cli.run does so after Ctrl-C
+        raise SystemExit(status)
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as warned, \
             contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.chdir(cwd)
-        patch.setattr(sys, 'argv', [script.__file__, *map(str, argv)])
+        patch.setattr(sys, 'argv', [module.__file__, *map(str, argv)])
+        patch.setattr(os, '_exit', leave)
         warnings.simplefilter('always', UserWarning)
+        cli.warn.cache_clear()          # a process warns once
         try:
-            prepro.run(script.main)
+            cli.run(module.main)
         except SystemExit as e:
             status = e.code or 0
             if isinstance(status, str):                                  # what Python does with it
                 print(status, file=sys.stderr)
                 status = 1
-    lines = [line for line in err.getvalue().splitlines() if not line.startswith('compiling backprop.py')]
-    return SimpleNamespace(status=status, out=out.getvalue(), err=lines + [str(w.message) for w in warned])
+    said, lines = (f.buffer.getvalue().decode() for f in (out, err))
+    return SimpleNamespace(status=status, out=said, err=uncompiled(lines) + [str(w.message) for w in warned])
 
 
 def shell(script, *argv, cwd, **env):
-    """`python script argv` in a process of its own: .status, .out, .err as from call."""
-    p = subprocess.run([sys.executable, REPO / script, *map(str, argv)], cwd=cwd, env={**os.environ, **env},
-                       capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
-    return SimpleNamespace(status=p.returncode, out=p.stdout, err=p.stderr.splitlines())
+    """
+    The same in a process of its own: 'repro.py' is run as `python repro.py`, 'experiments.predict' as
+    `python -m experiments.predict`; a path may be that of any script, which finds the repository's modules.
+    """
+    start = [REPO / script] if str(script).endswith('.py') else ['-m', script]
+    p = subprocess.run([sys.executable, *start, *map(str, argv)], cwd=cwd, capture_output=True, text=True,
+                       env={**os.environ, 'PYTHONPATH': str(REPO), **env}, stdin=subprocess.DEVNULL, timeout=300)
+    return SimpleNamespace(status=p.returncode, out=p.stdout, err=uncompiled(p.stderr))
+
+
+def uncompiled(text):
+    """The lines of a text without the one that says that the engine is being compiled."""
+    return [line for line in text.splitlines() if 'compiling' not in line]
+
+
+def refused(said, script, *parts):
+    """It ended with status 1, having printed no result, and with one line on stderr that has these parts."""
+    assert (said.status, len(said.err)) == (1, 1), said
+    assert said.err[0].startswith(f'{script}: ')
+    assert 'eval:' not in said.out
+    for part in parts:
+        assert str(part) in said.err[0]
 
 
 def files(folder):
@@ -56,37 +108,74 @@ def files(folder):
     return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob('*') if p.is_file())
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# digits
+
 def random_patterns(n, seed=0):
-    """(X, Y) of n patterns, as prepro.py would write them."""
+    """(X, Y) of n patterns of noise, as prepro.py would write them."""
     g = torch.Generator().manual_seed(seed)
     Y = torch.full((n, 10), -1.0)
     Y[torch.arange(n), torch.randint(10, (n,), generator=g)] = 1.0
     return torch.rand(n, 1, 16, 16, generator=g) * 2 - 1, Y
 
 
+def write_digits(folder, name, n_train, n_test):
+    """Write a data set of noise under folder/data, as prepro.py writes one. Returns {split: (X, Y)}."""
+    splits = {'train': random_patterns(n_train, 1), 'test': random_patterns(n_test, 2)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        support.files.save_digits(name, splits)
+    return splits
+
+
+TINY = 'mnist-seed7'                    # its name promises no known digits
+
+
 @pytest.fixture
 def tiny(tmp_path):
-    """A directory to run scripts in, with a data set `mnist` of 40 and 20 random patterns."""
-    folder = tmp_path / 'data' / 'mnist'
-    folder.mkdir(parents=True)
-    for split, n, seed in (('train', 40, 1), ('test', 20, 2)):
-        torch.save(random_patterns(n, seed), folder / f'{split}1989.pt')
+    """A folder to run scripts in, with a data set TINY of 40 and 20 patterns."""
+    write_digits(tmp_path, TINY, 40, 20)
     return tmp_path
+
+
+@pytest.fixture
+def tiny_mnist(tmp_path, monkeypatch):
+    """The same with the name `mnist`, which then promises these digits, in this process."""
+    splits = write_digits(tmp_path, 'mnist', 40, 20)
+    monkeypatch.setitem(support.files.LABELS_SHA256, 'mnist', support.files.labels_sha256(splits))
+    return tmp_path
+
+
+class Unknown(dict):
+    """LABELS_SHA256 with the same names, which promise nothing."""
+    def get(self, name, default=None):
+        return default
+
+
+@pytest.fixture
+def any_digits(monkeypatch):
+    """Any digits may be called mnist, usps or mnist60k, in this process; none are kept from one test to the next."""
+    monkeypatch.setattr(support.files, 'LABELS_SHA256', Unknown(support.files.LABELS_SHA256))
+    kept = compare.load, modern.load, figures.digits, figures.trained
+    for cache in kept:
+        cache.cache_clear()
+    yield
+    for cache in kept:
+        cache.cache_clear()
 
 
 @pytest.fixture(scope='session')
 def prepared(tmp_path_factory):
-    """A directory to run scripts in, with the embedded digits as `python prepro.py` prepares them; and what it said."""
+    """A folder to run scripts in, with the embedded digits as `python prepro.py` prepares them; and what it said."""
     cwd = tmp_path_factory.mktemp('prepared')
     return cwd, call(prepro, cwd=cwd)
 
 
 def originals(*names):
-    """The directory that has these files of MNIST or USPS; skips the test where it does not."""
+    """The folder that has these files of MNIST or USPS; skips the test where it does not."""
     missing = [name for name in names if not (ORIGINALS / name).is_file()]
     if missing:
-        pytest.skip(f'needs the originals: {ORIGINALS} has no {", ".join(missing)} (LECUN1989_DATA names another '
-                    'directory)')
+        pytest.skip(f'needs the originals: {ORIGINALS} has no {", ".join(missing)} (LECUN1989_DATA names another folder)')
     return ORIGINALS
 
 

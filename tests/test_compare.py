@@ -10,19 +10,12 @@ from conftest import call, random_patterns, write_digits
 import prepro
 import repro
 from experiments import compare
-from support import files, runs
+from support import runs
 
 SPLITS = {split: random_patterns(n, n) for split, n in (('train', 60), ('test', 30))}
 
 
-@pytest.fixture(autouse=True)
-def any_digits(monkeypatch):
-    """Digits of any kind may be called usps; none are kept from one test to the next."""
-    monkeypatch.setattr(files, 'LABELS_SHA256', dict.fromkeys(files.LABELS_SHA256))
-    monkeypatch.setattr(files, 'labels_sha256', lambda splits: None)
-    compare.load.cache_clear()
-    yield
-    compare.load.cache_clear()
+pytestmark = pytest.mark.usefixtures('any_digits')
 
 
 @pytest.fixture

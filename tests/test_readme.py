@@ -12,7 +12,6 @@ import modern
 import prepro
 import repro
 from experiments import compare, report
-from support import files, runs
 
 PAGES = {page: (REPO / page).read_text(encoding='utf-8') for page in report.PAGES}
 COMMANDS = sorted({command for text in PAGES.values() for command in
@@ -98,10 +97,8 @@ def test_every_script_is_shown():
 
 
 @pytest.fixture
-def small(tmp_path, monkeypatch):
+def small(tmp_path, monkeypatch, any_digits):
     """A directory with tiny data sets of all names and a picture in it; and recipes and rungs of one pass."""
-    monkeypatch.setattr(files, 'LABELS_SHA256', dict.fromkeys(files.LABELS_SHA256))
-    monkeypatch.setattr(files, 'labels_sha256', lambda splits: None)
     for dataset, n, m in ('mnist', 60, 30), ('usps', 60, 30), ('mnist60k', 120, 60):
         write_digits(tmp_path, dataset, n, m)
     for recipes in repro.RECIPES, {name: settings for name, (_, settings) in compare.RECIPES.items()}:
@@ -111,12 +108,10 @@ def small(tmp_path, monkeypatch):
         monkeypatch.setitem(recipe, 'passes', 1)
     monkeypatch.setattr(prepro, 'N_TRAIN', 30)
     monkeypatch.setattr(prepro, 'N_TEST', 10)
-    compare.load.cache_clear()
     page = Image.new('L', (90, 120), 255)
     ImageDraw.Draw(page).line([(30, 20), (60, 20), (40, 100)], 0, 9)     # a seven
     page.save(tmp_path / 'mine.png')
-    yield tmp_path
-    compare.load.cache_clear()
+    return tmp_path
 
 
 @pytest.mark.parametrize('command', [c for c in COMMANDS if 'prepro' not in c and '--cluster' not in c])

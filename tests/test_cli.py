@@ -1,0 +1,88 @@
+"""support/cli.py: how a script ends, what its arguments may be, and its progress bar."""
+import argparse
+import subprocess
+import sys
+
+import pytest
+
+from conftest import REPO, shell
+from support import cli
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# how a script ends
+
+def script(folder, body):
+    """A script with this body for its main."""
+    path = folder / 'script.py'
+    path.write_text(f'import sys, threading, time\nfrom support import cli\ndef main():\n    {body}\ncli.run(main)\n')
+    return path
+
+
+@pytest.mark.parametrize('body, status, out, err', [
+    ('print("done")', 0, 'done\n', []),
+    ('cli.fail("no digits; run prepro.py")', 1, '', ['script.py: no digits; run prepro.py']),
+    ('cli.warn("slow"), cli.warn("slow")', 0, '', ['script.py: slow']),
+    ('raise KeyboardInterrupt', 130, '', ['interrupted']),
+    ('threading.Thread(target=time.sleep, args=[60]).start(); raise KeyboardInterrupt', 130, '', ['interrupted']),
+], ids=['done', 'fails', 'warns once', 'interrupted', 'interrupted beside a thread'])
+def test_status_and_lines(body, status, out, err, tmp_path):
+    said = shell(script(tmp_path, body), cwd=tmp_path)
+    assert (said.status, said.out, said.err) == (status, out, err)
+
+
+def test_a_name_that_the_terminal_cannot_print_is_shown_in_escapes(tmp_path):
+    said = shell(script(tmp_path, r'print("\u00fc"); cli.fail("\u00fc")'), cwd=tmp_path, PYTHONIOENCODING='ascii',
+                 PYTHONUTF8='0')
+    assert (said.status, said.out, said.err) == (1, '\\xfc\n', ['script.py: \\xfc'])
+
+
+@pytest.mark.parametrize('redirect, status, err', [
+    ('| head -n 1', 1, []), ('> /dev/full', 1, ['script.py: cannot print: No space left on device']), ('>&-', 0, [])])
+@pytest.mark.parametrize('body', ['print(1)', 'print(1, flush=True)', 'for n in range(10**5): print(n)'])
+def test_output_that_nobody_takes(redirect, status, err, body, tmp_path):
+    """A short output may be gone before the reader is: then all is well."""
+    p = subprocess.run(['bash', '-c', f'"$0" script.py {redirect}; exit "${{PIPESTATUS[0]}}"', sys.executable],
+                       cwd=script(tmp_path, body).parent, env={'PYTHONPATH': str(REPO)}, capture_output=True, text=True)
+    assert p.stderr.splitlines() == err
+    assert p.returncode in ((0, 1) if 'head' in redirect and 'for' not in body else (status,))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# argparse types
+
+@pytest.mark.parametrize('kind, text, value', [
+    (cli.positive, '0.03', 0.03), (cli.positive, '1e300', 1e300), (cli.count, '23', 23), (cli.seed, '0', 0),
+    (cli.seeds, '7', [7]), (cli.seeds, '0-3', [0, 1, 2, 3]), (cli.seeds, '0,3,5', [0, 3, 5]),
+    (cli.seeds, '0,0,2-3,3', [0, 2, 3]), (cli.path, 'out/a', 'out/a')])
+def test_good_arguments(kind, text, value):
+    assert kind(text) == value
+
+
+@pytest.mark.parametrize('kind, text', [
+    *((cli.positive, text) for text in ('0', '-1', 'nan', 'inf', '1e999', 'fast', '')),
+    *((cli.count, text) for text in ('0', '-1', '1.5', 'nan', '9' * 5000)),
+    *((cli.seed, text) for text in ('-1', '1e3', str(2**63))),
+    *((cli.seeds, text) for text in ('', '3-1', '1-', '-1', 'a', '0,', '0-99999999')), (cli.path, '')])
+def test_bad_arguments(kind, text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        kind(text)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# progress
+
+@pytest.mark.parametrize('terminal', [True, False])
+def test_progress_is_shown_on_a_terminal_only(terminal, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: terminal, raising=False)
+    assert list(cli.progress(range(3), unit='pattern')) == [0, 1, 2]
+    assert ('3/3' in capsys.readouterr().err) == terminal
+
+
+def test_without_tqdm_the_loop_is_the_same(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'tqdm', None)                       # importing it fails
+    assert list(cli.progress(range(3), unit='pattern')) == [0, 1, 2]
+    bar = cli.progress(total=3)
+    bar.update()
+    bar.close()
+    assert capsys.readouterr().err == ''
