@@ -6,9 +6,11 @@ written down before the runs. python -m experiments.claims runs them.
 import math
 import statistics
 
-from experiments.claim_runs import (BASE, FEW, OPEN, SETTINGS, SIXTEENTH, best, chosen, claim, curve, differ,
+from experiments.claim_runs import (BASE, FEW, SETTINGS, SIXTEENTH, best, chosen, claim, curve, differ,
                                     first_passes, grid, missing, of, pm, rate_of, verdict)
 from repro import PASSES
+
+PASS_BY_PASS = tuple(range(1, PASSES + 1))
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Claim 2
@@ -22,7 +24,7 @@ RATES_2 = {'sgd tanh': (0.01, 0.02, 0.05, 0.1), 'sgd logistic': (0.05, 0.1, 0.2,
 UNIT = {'tanh': {}, 'logistic': {'net': 'paper', 'logistic': True},
         'wide': {'net': 'paper', 'logistic': True, 'width': 2.0}}
 SETTINGS[2] = {f'{how} {rate}': BASE | UNIT[how.split()[1]] | {'optimizer': how.split()[0], 'rate': rate,
-                                                               'at': range(1, PASSES + 1), 'watch': ['train']}
+                                                               'at': PASS_BY_PASS, 'watch': ['train']}
                for how, rates in RATES_2.items() for rate in rates}
 
 
@@ -101,7 +103,7 @@ def verdict_3(rows):
 
 LAYERS = ('H1', 'H2', 'H3', 'output')
 SETTINGS[4] = {f'{reading} {method}': BASE | {'root': reading == 'root'} | rate
-               | {'passes': 5, 'at': range(6), 'watch': ['sums', 'train']}
+               | {'passes': 5, 'at': tuple(range(6)), 'watch': ['sums', 'train']}
                for reading in ('F', 'root')
                for method, rate in {'newton': {}, 'sgd': {'optimizer': 'sgd', 'rate': 0.06}}.items()}
 
@@ -226,7 +228,7 @@ FACTOR = 2              # of the best training MSE
 DECADES = {'sgd': (-3, 1), 'newton': (-5, -1)}          # powers of ten, from and to: four decades
 RATES_6 = {how: [float(f'{digit}e{power}') for power in range(low, high) for digit in (1, 2, 5)] + [10.0**high]
            for how, (low, high) in DECADES.items()}
-SETTINGS[6] = {f'{how} {rate}': BASE | {'optimizer': how, 'rate': rate, 'at': range(1, PASSES + 1), 'watch': ['train']}
+SETTINGS[6] = {f'{how} {rate}': BASE | {'optimizer': how, 'rate': rate, 'at': PASS_BY_PASS, 'watch': ['train']}
                for how, rates in RATES_6.items() for rate in rates}
 
 
