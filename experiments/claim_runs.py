@@ -89,17 +89,19 @@ def learning(net, engine, X, Y, settings):
 
 
 def whole(net, X):
-    """
-    net(X) for a repro.Net, fast for many patterns at once: H2's sums are linear in H1, so that what H2 makes of each
-    single unit of H1 is a matrix (768, 192).
-    """
-    maps1, maps2 = len(net.H1w), len(net.H2w)
-    w = net.H2w.new_zeros(maps2, maps1, 5, 5).index_put((torch.arange(maps2)[:, None], torch.tensor(net.table)), net.H2w)
-    single = torch.eye(maps1*8*8).view(-1, maps1, 8, 8)
-    matrix = F.conv2d(F.pad(single, (2, 2, 2, 2)), w, stride=2).flatten(1)
-    border = net.windows(torch.zeros(1, maps1, 8, 8), w) + net.H2b
+    """net(X) for a repro.Net, fast for many patterns at once: H2 as a product with a matrix (H1's units, H2's units)."""
+    if not hasattr(net, 'links'):       # which of H2's weights, from 1 on, each cell of the matrix holds; 0 is none
+        maps1, maps2 = len(net.H1w), len(net.H2w)
+        numbers = torch.zeros(maps2, maps1, 5, 5)
+        for m, row in enumerate(net.table):
+            numbers[m, row] = torch.arange(1., net.H2w[m].numel() + 1).view(-1, 5, 5) + m * net.H2w[m].numel()
+        single = torch.eye(maps1*8*8).view(-1, maps1, 8, 8)              # each unit of H1 alone
+        net.links = F.conv2d(F.pad(single, (2, 2, 2, 2)), numbers, stride=2).round().long().flatten(1)
+    w = torch.cat([net.H2w.new_zeros(1), net.H2w.flatten()])
+    nothing = X.new_zeros(1, sum(map(len, net.table)), 8, 8)             # H2's windows then see the border alone
+    border = net.windows(nothing, net.H2w, groups=len(net.table)) + net.H2b
     H1 = net.squash(net.windows(X, net.H1w) + net.H1b)
-    H2 = net.squash(H1.flatten(1) @ matrix + border.flatten(1))
+    H2 = net.squash(H1.flatten(1) @ w[net.links] + border.flatten(1))
     H3 = net.squash(H2 @ net.H3w + net.H3b)
     return net.squash(H3 @ net.outw + net.outb)
 
@@ -142,7 +144,7 @@ def watch_weights(net, engine, splits):
     out = repro.engine_called(engine).outputs(net, splits['train'][0])
     weights = net.state_dict().values()
     return {'norm': [math.sqrt(sum(float(w.square().sum()) for w in weights))],
-            'output_norm': [float(net.outw.norm())], 'flat': [100 * float((out.abs() > FLAT * net.A).float().mean())]}
+            'output_norm': [float(net.outw.detach().norm())], 'flat': [100 * float((out.abs() > FLAT * net.A).float().mean())]}
 
 
 def watch_sums(net, engine, splits):

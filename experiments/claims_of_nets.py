@@ -89,7 +89,7 @@ def verdict_9(rows):
     """
     The share of each of H1's twelve kernels that first and second derivatives of a Gaussian explain (center and surround
     is the sum of two second derivatives): five templates, which explain 5/24 = 21% of a random kernel. Before training
-    and after.
+    and after. What is merely smooth within the window is explained as well.
 
     Rule: (a) the mean share is higher after training than before; (b) it is half or more.
     """

@@ -44,7 +44,7 @@ def windows(table, below, size, stride=1, pad=0, shared=True, own_biases=True):
 
 def averages(maps, below):
     """A map for each map of below x below units: each unit sees 2x2 of it through one weight; map by map one bias."""
-    return [[*(((m*below + 2*r + i)*below + 2*c + j, m) for i in range(2) for j in range(2)), (ONE, ('bias', m))]
+    return [[*(((m*below + 2*r + i)*below + 2*c + j, (m,)) for i in range(2) for j in range(2)), (ONE, ('bias', m))]
             for m, r, c in product(range(maps), range(below // 2), range(below // 2))]
 
 
@@ -71,7 +71,8 @@ class Net(nn.Module):
         self.level, self.inputs, self.border = level, inputs, 0.0 if logistic else BACKGROUND
         units = [unit for layer in layers.values() for unit in layer]
         n = inputs + len(units)         # where each value is: the image, the units, the two borders, the constant 1
-        source, weight, numbers, fan_in = [], [], {}, []
+        source, weight, fan_in = [], [], []
+        numbers = self.numbers = {}     # where in w each (layer, name of the weight) is
         first, above, border = 0, inputs, n                              # of the layer below: its first unit, the next's
         self.counts = {}
         for name, layer in layers.items():
