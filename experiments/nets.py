@@ -5,7 +5,7 @@ A layer is a list of units; a unit is a list of connections (source, name of the
 below, counted from 0, or BORDER or ONE. Connections that name the same weight share it. So what the paper counts, units,
 connections and free parameters, are the lengths of these lists, and any sharing can be written down. train_pass, outputs
 and curvature go over the connections one by one, compiled: some eight times slower than support/backprop.py for the
-paper's net, and the same numbers (tested). repro.train and repro.measure use them with engine=nets.
+paper's net, and with the same numbers (tested). repro.train and repro.measure use them with engine=nets.
 """
 from itertools import product
 
@@ -13,10 +13,14 @@ import numpy as np
 import torch
 import torch.nn as nn
 
-import support.backprop                 # noqa: F401 (first: it says where numba keeps what it has compiled)
-import numba
-
 from repro import BACKGROUND
+from support.cli import fail
+
+try:
+    import support.backprop             # noqa: F401 (first: it tells numba of this processor)
+    import numba
+except ImportError as e:
+    fail(f'these nets are compiled by numba ({e}); pip install numba')
 
 BORDER, ONE = -1, -2    # sources that are no unit: what a window sees beyond a map's border, and a bias's constant input
 f32 = np.float32
@@ -127,6 +131,14 @@ compiled = numba.njit(fastmath={'contract', 'reassoc'}, error_model='numpy', nog
 
 
 @compiled
+def room(inputs, n, border):
+    """Memory for the values y of inputs, n units and the constants, set; for slope; and for d."""
+    y = np.zeros(inputs + n + 3, f32)
+    y[inputs + n:] = border
+    return y, np.zeros(n, f32), np.zeros(inputs + n + 3, f32)
+
+
+@compiled
 def forward(w, connections, units, x, y, slope):
     """Set y, the values of the image x, the units and, at its end, the constants; and slope, the units' dy/ds."""
     start, source, weight = connections
@@ -161,9 +173,7 @@ def backward(w, connections, y, slope, d, gradient):
 def run_pass(w, rates, connections, units, border, X, T, order):
     """How many patterns of order were good; w is changed in place."""
     inputs, n = X.shape[1], len(units[0])
-    y, slope = np.zeros(inputs + n + 3, f32), np.zeros(n, f32)
-    y[inputs + n:] = border
-    d, gradient = np.zeros_like(y), np.zeros_like(w)
+    (y, slope, d), gradient = room(inputs, n, border), np.zeros_like(w)
     for i in range(len(order)):
         forward(w, connections, units, X[order[i]], y, slope)
         d[:] = 0
@@ -183,8 +193,7 @@ def run_pass(w, rates, connections, units, border, X, T, order):
 def run_outputs(w, connections, units, border, X, out):
     """out (n, 10) for X (n, inputs)."""
     inputs, n = X.shape[1], len(units[0])
-    y, slope = np.zeros(inputs + n + 3, f32), np.zeros(n, f32)
-    y[inputs + n:] = border
+    y, slope, d = room(inputs, n, border)
     for i in range(len(X)):
         forward(w, connections, units, X[i], y, slope)
         out[i] = y[inputs + n - 10:inputs + n]
@@ -194,11 +203,10 @@ def run_outputs(w, connections, units, border, X, out):
 def run_curvature(w, connections, units, border, X, total):
     """Add each pattern's second derivatives to total, 0 so far."""
     inputs, n = X.shape[1], len(units[0])
-    y, slope = np.zeros(inputs + n + 3, f32), np.zeros(n, f32)
-    y[inputs + n:] = border
+    y, slope, d = room(inputs, n, border)
     for i in range(len(X)):
         forward(w, connections, units, X[i], y, slope)
-        d = np.zeros_like(y)
+        d[:] = 0
         d[inputs + n - 10:inputs + n] = f32(2 / 10)
         backward(w**2, connections, y**2, slope**2, d, total)
 
