@@ -20,7 +20,7 @@ import os
 import textwrap
 
 import repro
-from experiments import claims_of_learning, claims_of_nets, lenet1      # noqa: F401 (they enter their claims)
+from experiments import claims_of_learning, claims_of_nets, lenet1      # noqa: F401 (the first two enter their claims)
 from experiments.claim_runs import CLAIMS, SETTINGS, WATCH, build, learning
 from repro import RESULTS
 from support import cli, files, runs

@@ -4,7 +4,7 @@ Nets other than the paper's, each given by its connections: unshared windows, lo
 A layer is a list of units; a unit is a list of connections (source, name of the weight): the source a unit of the layer
 below, counted from 0, or BORDER or ONE. Connections that name the same weight share it. So what the paper counts, units,
 connections and free parameters, are the lengths of these lists, and any sharing can be written down. train_pass, outputs
-and curvature go over the connections one by one, compiled: some eight times slower than support/backprop.py for the
+and curvature go over the connections one by one, compiled: thirty times slower than support/backprop.py for the
 paper's net, and with the same numbers (tested). repro.train and repro.measure use them with engine=nets.
 """
 from itertools import product
