@@ -75,14 +75,15 @@ def draw_8(rows):
         ax.plot([7291 * n / learning.SIXTEENTH for n in learning.AT_8],
                 mean_curve([curve(row, 'test_error') for row in found]), color=color,
                 label='all digits' if name == '1/1' else f'{name} of them, again and again')
-    ax.axhline(learning.TO, color=GRAY, linewidth=0.8, linestyle=':')
+    for level in learning.TO:
+        ax.axhline(level, color=GRAY, linewidth=0.8, linestyle=':')
     ax.set(xscale='log', yscale='log', xlabel='presentations', title='test error, %')
     ax.legend()
     return png(fig)
 
 
 def draw_9(rows):
-    """H1's kernels of one net, what the templates make of them, and how much that explains, before and after training."""
+    """H1's kernels of one net, what the templates make of them, and the share they explain, before training and after."""
     found = of(rows, 'paper')
     if not found:
         return None

@@ -1,6 +1,6 @@
 """
-What the claims' experiments share: nets, ways of learning, what is watched in a net while it learns; and what the rows of
-their runs say.
+What the claims' experiments share: nets, ways of learning, what is watched in a net while it learns; and what the
+rows of their runs say.
 """
 import math
 import statistics
@@ -89,7 +89,7 @@ def learning(net, engine, X, Y, settings):
 
 
 def whole(net, X):
-    """net(X) for a repro.Net, fast for many patterns at once: H2 as a product with a matrix (H1's units, H2's units)."""
+    """net(X) for a repro.Net, fast for many patterns: H2 is a product with a matrix (H1's units, H2's units)."""
     if not hasattr(net, 'links'):       # which of H2's weights, from 1 on, each cell of the matrix holds; 0 is none
         maps1, maps2 = len(net.H1w), len(net.H2w)
         numbers = torch.zeros(maps2, maps1, 5, 5)
@@ -143,8 +143,9 @@ def watch_weights(net, engine, splits):
     """The norm of all weights, and of the output's; and of the outputs, how many % are in the flat spot (FLAT)."""
     out = repro.engine_called(engine).outputs(net, splits['train'][0])
     weights = net.state_dict().values()
+    flat = out.abs() > FLAT * net.A
     return {'norm': [math.sqrt(sum(float(w.square().sum()) for w in weights))],
-            'output_norm': [float(net.outw.detach().norm())], 'flat': [100 * float((out.abs() > FLAT * net.A).float().mean())]}
+            'output_norm': [float(net.outw.detach().norm())], 'flat': [100 * float(flat.float().mean())]}
 
 
 def watch_sums(net, engine, splits):
@@ -174,8 +175,8 @@ def of(rows, setting):
 
 def best(rows, names):
     """
-    The setting with the lowest training MSE: the geometric mean of TUNING seeds, none diverged. None if runs are missing,
-    or none is left.
+    The setting with the lowest training MSE: the geometric mean of TUNING seeds, none diverged. None if runs are
+    missing, or none is left.
     """
     found = {}
     for name in names:
@@ -224,7 +225,7 @@ def missing(rows):
 
 
 def first_passes(row, name, level):
-    """After how many moments of `at`, of 1, 2, 3 and so on, a curve first is at level or below; one more than all if never."""
+    """After how many moments of `at`, 1, 2 and so on, a curve is at level or below; if never, one more than all."""
     numbers = curve(row, name)
     return next((n for n, v in enumerate(numbers, 1) if v <= level), len(numbers) + 1)
 
@@ -242,8 +243,9 @@ CLAIMS = {}             # {claim: {'words', 'section', 'jobs', 'verdict'}}
 
 def claim(number, words, section, jobs=None):
     """
-    Decorator of the function that measures and judges: verdict(rows) -> (what was measured, verdict), rows those of this
-    claim. jobs(rows, seeds) -> [(setting, seed)], the runs it needs, as far as rows tell: the best rate follows its grid.
+    Decorator of the function that measures and judges: verdict(rows) -> (what was measured, verdict), rows those of
+    this claim. jobs(rows, seeds) -> [(setting, seed)], the runs it needs, as far as rows tell: the best rate follows
+    its grid.
     """
     def enter(function):
         CLAIMS[number] = {'words': words, 'section': section, 'jobs': jobs, 'verdict': function}

@@ -70,7 +70,7 @@ def one_run(claim, setting, settings, dataset, seed):
 # the table
 
 def jobs_of(number, rows, dataset, seeds):
-    """The jobs of a claim, as far as they are known from the rows that are there: the best rate comes after its grid."""
+    """The jobs of a claim, as far as the rows that are there tell: the best rate comes after its grid."""
     mine = [row for row in rows if row['claim'] == number]
     return [{'claim': number, 'setting': name, 'settings': runs.fingerprint(SETTINGS[number][name]), 'dataset': dataset,
              'seed': seed} for name, seed in dict.fromkeys(CLAIMS[number]['jobs'](mine, seeds))]
@@ -105,7 +105,8 @@ def shown(lines):
 
 def main():
     parser = cli.parser(__doc__, epilog='claims:\n' + '\n'.join(
-        textwrap.fill(f'{number:>4}  {one["words"]}', 79, subsequent_indent='      ') for number, one in sorted(CLAIMS.items())))
+        textwrap.fill(f'{number:>4}  {one["words"]}', 79, subsequent_indent='      ')
+        for number, one in sorted(CLAIMS.items())))
     parser.add_argument('claims', nargs='*', type=cli.checked(int, 1, max(CLAIMS), 'the number of a claim'),
                         metavar='N', help='claims (default: all)')
     parser.add_argument('--dataset', type=files.dataset, default='usps', metavar='D', help='default: usps')

@@ -87,9 +87,9 @@ def jobs_9(rows, seeds):
 @claim(9, 'some kernels are like spatial derivatives or off-center on-surround detectors', '5', jobs_9)
 def verdict_9(rows):
     """
-    The share of each of H1's twelve kernels that first and second derivatives of a Gaussian explain (center and surround
-    is the sum of two second derivatives): five templates, which explain 5/24 = 21% of a random kernel. Before training
-    and after. What is merely smooth within the window is explained as well.
+    The share of each of H1's twelve kernels that first and second derivatives of a Gaussian explain (center and
+    surround is the sum of two second derivatives): five templates, which explain 5/24 = 21% of a random kernel.
+    Before training and after. What is merely smooth within the window is explained as well.
 
     Rule: (a) the mean share is higher after training than before; (b) it is half or more.
     """
@@ -103,9 +103,9 @@ def verdict_9(rows):
              for kind in ('first', 'second', 'center')}
     centers = {sign: statistics.fmean(sum(sign * v >= 0.5 for v in curve(row, 'on')[maps:]) for row in found)
                for sign in (1, -1)}
-    return (f'explained {pm(after, 0, 100)}%, at the start {pm(before, 0, 100)}%; by first derivatives {kinds["first"]:.0f}%, '
-            f'second {kinds["second"]:.0f}%, of these center and surround {kinds["center"]:.0f}%; kernels that are half '
-            f'or more on-center {centers[1]:.1f}, off-center {centers[-1]:.1f} of {maps}',
+    return (f'explained {pm(after, 0, 100)}%, at the start {pm(before, 0, 100)}%; by first derivatives '
+            f'{kinds["first"]:.0f}%, second {kinds["second"]:.0f}%, of these center and surround '
+            f'{kinds["center"]:.0f}%; kernels that are half or more on-center {centers[1]:.1f}, off-center {centers[-1]:.1f} of {maps}',
             verdict(differ(after, before) > 0, statistics.fmean(after) >= 0.5))
 
 
@@ -115,9 +115,10 @@ def verdict_9(rows):
 @claim(10, 'most of the mistakes are due to erroneous segmentation', '5')
 def verdict_10(rows):
     """
-    No run. The claim is about how digits were cut out of zip codes. The digits as they are today are cut out, normalized
-    and deslanted; the zip codes around them are not there, and nobody has said which digits were cut wrongly. The pictures
-    of the mistakes (results/wrong.png) show some with pieces of a neighbor, or cut off, and many that are whole.
+    No run. The claim is about how digits were cut out of zip codes. The digits as they are today are cut out,
+    normalized and deslanted; the zip codes around them are not there, and nobody has said which digits were cut
+    wrongly. The pictures of the mistakes (results/wrong.png) show some with pieces of a neighbor, or cut off, and
+    many that are whole.
     """
     return 'the mistakes can be looked at (results/wrong.png), the zip codes that they were cut from cannot', OPEN
 
@@ -148,7 +149,8 @@ def verdict_11(rows):
     errors = {maps: [row['test_error'] for row in of(rows, f'{maps} maps')] for maps in MAPS}
     if not all(errors.values()):
         return missing(rows)
-    return ('test error of ' + ', '.join(map(str, MAPS)) + ' maps: ' + ', '.join(f'{pm(errors[maps], 1)}%' for maps in MAPS),
+    return ('test error of ' + ', '.join(map(str, MAPS)) + ' maps: '
+            + ', '.join(f'{pm(errors[maps], 1)}%' for maps in MAPS),
             verdict(*(differ(errors[maps], errors[12]) > 0 for maps in MAPS if maps < 12)))
 
 
@@ -189,13 +191,13 @@ def errors_12(rows, name, part, key='test_error'):
 @claim(12, 'unconstrained nets generalize badly; constraints reduce the training data needed', '5, 5.1', jobs_12)
 def verdict_12(rows):
     """
-    Against the paper's net: fully connected nets of 10 to 160 hidden units, and of two hidden layers (256-60-30-10); and
-    a net with the same windows whose weights are not shared, 64,660 free parameters (the latter two 5 seeds, their rates
-    tuned). Trained on 1/16, 1/8, 1/4, 1/2 of the digits and on all, with as many presentations of each: 23 passes over
-    all, 368 over a sixteenth.
+    Against the paper's net: fully connected nets of 10 to 160 hidden units, and of two hidden layers (256-60-30-10);
+    and a net with the same windows whose weights are not shared, 64,660 free parameters (the latter two 5 seeds,
+    their rates tuned). Trained on 1/16, 1/8, 1/4, 1/2 of the digits and on all, with as many presentations of each:
+    23 passes over all, 368 over a sixteenth.
 
-    Rule: (a) on all the digits, every other net has a higher test error than the paper's; (b) the paper's net needs half
-    the digits, or less, for the test error that the best fully connected net has on all.
+    Rule: (a) on all the digits, every other net has a higher test error than the paper's; (b) the paper's net needs
+    half the digits, or less, for the test error that the best fully connected net has on all.
     """
     if not all(errors_12(rows, name, part) for name in NETS for part in PARTS):
         return missing(rows)
@@ -225,11 +227,12 @@ def jobs_13(rows, seeds):
     return chosen(rows, list(SETTINGS[13]), seeds[:FEW])
 
 
-@claim(13, '"100,000 connections and 2600 free parameters recently achieved 9% rejection for 1% error rate"', '5.1', jobs_13)
+@claim(13, '"100,000 connections and 2600 free parameters recently achieved 9% rejection for 1% error rate"', '5.1',
+       jobs_13)
 def verdict_13(rows):
     """
-    That net (experiments/lenet1.py), 30 passes by Newton's method, its rate tuned on training MSE, 5 seeds. It was trained
-    on 2,549 printed digits besides, which are lost.
+    That net (experiments/lenet1.py), 30 passes by Newton's method, its rate tuned on training MSE, 5 seeds. It was
+    trained on 2,549 printed digits besides, which are lost.
 
     Rule: holds if the mean rejection is 9% or less, or 9% is within two standard deviations of the seeds; holds in part
     if it is at least less than the 12.1% of the paper's net.
@@ -242,7 +245,8 @@ def verdict_13(rows):
     mean, sd, _, _ = runs.mean_sd(rejected)
     met = HOLDS if mean <= NINE + 2 * sd else PART if mean < PAPER['rejection'] else NOT
     return (f'98,442 connections, 2,578 free parameters, asserted; rejected {pm(rejected, 1)}%, test error '
-            f'{pm([row["test_error"] for row in found])}%, training error {pm([row["train_error"] for row in found])}%', met)
+            f'{pm([row["test_error"] for row in found])}%, training error '
+            f'{pm([row["train_error"] for row in found])}%', met)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -296,8 +300,8 @@ def timing(settings, splits, seed):
 @claim(14, '"more than 30" normalized digits a second; 10 to 12 from camera to class', '5', jobs_14)
 def verdict_14(rows):
     """
-    On a DSP-32C. Ours: one core of this machine, one digit at a time, without start-up: from normalized digits; and from
-    a picture file of 640 x 480, read, cut out and normalized by experiments/predict.py.
+    On a DSP-32C. Ours: one core of this machine, one digit at a time, without start-up: from normalized digits; and
+    from a picture file of 640 x 480, read, cut out and normalized by experiments/predict.py.
 
     Rule: (a) more than 30 a second; (b) more than 12.
     """

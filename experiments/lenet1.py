@@ -9,16 +9,17 @@ Network" (NIPS 1989), later called LeNet-1. Weights and biases are shared, and a
 
     python -m experiments.claims 13          # trains it
 
-It was trained on 2,549 printed digits besides the 7,291 handwritten ones, and tested on both. The printed ones are lost;
-here it sees the handwritten ones only. That paper says how the net is connected; the squashing function, the targets, the
-initial weights and the learning are taken to be the same as in the net of 1989.
+It was trained on 2,549 printed digits besides the 7,291 handwritten ones, and tested on both. The printed ones are
+lost; here it sees the handwritten ones only. That paper says how the net is connected; the squashing function, the
+targets, the initial weights and the learning are taken to be the same as in the net of 1989.
 """
 import torch.nn.functional as F
 
 from experiments.nets import Net, averages, full, windows
 from repro import BACKGROUND
 
-# Which maps of H2 each map of H3 sees: that paper's table 1.
+# Which maps of H2 each map of H3 sees: that paper's table 1, as it is quoted elsewhere; its 20 kernels agree with the
+# count of free parameters.
 TABLE = [[0], [0, 1], [0, 1], [1], [0, 1], [0, 1], [2], [2, 3], [2, 3], [3], [2, 3], [2, 3]]
 
 

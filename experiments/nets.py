@@ -1,11 +1,13 @@
 """
-Nets other than the paper's, each given by its connections: unshared windows, logistic units, two hidden layers, LeNet-1.
+Nets other than the paper's, each given by its connections: unshared windows, logistic units, two hidden layers,
+LeNet-1.
 
-A layer is a list of units; a unit is a list of connections (source, name of the weight): the source a unit of the layer
-below, counted from 0, or BORDER or ONE. Connections that name the same weight share it. So what the paper counts, units,
-connections and free parameters, are the lengths of these lists, and any sharing can be written down. train_pass, outputs
-and curvature go over the connections one by one, compiled: thirty times slower than support/backprop.py for the
-paper's net, and with the same numbers (tested). repro.train and repro.measure use them with engine=nets.
+A layer is a list of units; a unit is a list of connections (source, name of the weight): the source a unit of the
+layer below, counted from 0, or BORDER or ONE. Connections that name the same weight share it. So what the paper
+counts, units, connections and free parameters, are the lengths of these lists, and any sharing can be written down.
+train_pass, outputs and curvature go over the connections one by one, compiled: thirty times slower than
+support/backprop.py for the paper's net, and with the same numbers (tested). repro.train and repro.measure use them
+with engine=nets.
 """
 from itertools import product
 
@@ -22,7 +24,7 @@ try:
 except ImportError as e:
     fail(f'these nets are compiled by numba ({e}); pip install numba')
 
-BORDER, ONE = -1, -2    # sources that are no unit: what a window sees beyond a map's border, and a bias's constant input
+BORDER, ONE = -1, -2    # sources that are no unit: beyond a map's border; and a bias's constant input
 f32 = np.float32
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -77,7 +79,7 @@ class Net(nn.Module):
         n = inputs + len(units)         # where each value is: the image, the units, the two borders, the constant 1
         source, weight, fan_in = [], [], []
         numbers = self.numbers = {}     # where in w each (layer, name of the weight) is
-        first, above, border = 0, inputs, n                              # of the layer below: its first unit, the next's
+        first, above, border = 0, inputs, n     # where the layer below begins, and the next; what is beyond its border
         self.counts = {}
         for name, layer in layers.items():
             parameters = len(numbers)
@@ -104,7 +106,7 @@ class Net(nn.Module):
                               / torch.tensor(fan_in, dtype=torch.float32))
 
     def layers(self, x):
-        """The activations of every layer for images x (n, 1, h, h), as repro.Net.layers: what the functions below do."""
+        """The activations of every layer for images x (n, 1, h, h): what the functions below compute."""
         start, source, weight = (torch.from_numpy(a.astype(np.int64)) for a in self.connections)
         A, S, C = torch.from_numpy(self.units)
         units = torch.arange(len(A)).repeat_interleave(start.diff())     # whose each connection is

@@ -1,4 +1,4 @@
-"""experiments/claims.py and its parts: the nets by their connections, LeNet-1, the true gradient, templates, rules, runs."""
+"""experiments/claims.py and its parts: nets by connections, LeNet-1, the true gradient, templates, rules, runs."""
 import math
 
 import pytest
@@ -73,7 +73,7 @@ def test_a_step_is_autograds(net):
     rate = 1e-2 / net.w.grad.abs().max()
     assert nets.train_pass(net, images, Y, {'w': rate}, [0]) == 1
     torch.testing.assert_close((before - net.w.detach()) / rate, net.w.grad, rtol=1e-2, atol=1e-5)
-    assert nets.train_pass(net, images, Y, {'w': math.inf}, [0, 1, 2]) < 3           # it stops where a value is not finite
+    assert nets.train_pass(net, images, Y, {'w': math.inf}, [0, 1, 2]) < 3       # stops at a value that is not finite
 
 
 def test_counts_of_other_nets():
@@ -90,7 +90,8 @@ def test_initial_weights_are_within_the_fan_ins_range():
         where = 'bias' if key[0] == 'bias' else (layer, seen)
         largest[where] = max(largest.get(where, 0), abs(w))
     assert largest.pop('bias') == 0
-    for where, F_in in {('H1', 1): 25, ('H2', 1): 4, ('H3', 1): 25, ('H3', 2): 50, ('H4', 1): 4, ('output', 1): 192}.items():
+    fan_ins = {('H1', 1): 25, ('H2', 1): 4, ('H3', 1): 25, ('H3', 2): 50, ('H4', 1): 4, ('output', 1): 192}
+    for where, F_in in fan_ins.items():
         assert 0.3 * 2.4 / F_in < largest[where] <= 2.4 / F_in
 
 
@@ -190,7 +191,7 @@ def test_templates_explain_derivatives_and_of_noise_five_parts_in_twenty_four():
     assert share['first'] == pytest.approx([1, 0, 0], abs=1e-6)
     assert share['second'] == pytest.approx([0, 1, 1], abs=1e-6)
     assert share['center'] == pytest.approx([0, 0, 1], abs=1e-6)
-    assert float(share['on'][2]) == pytest.approx(-1, abs=1e-6)          # its center is negative: off-center, on-surround
+    assert float(share['on'][2]) == pytest.approx(-1, abs=1e-6)          # its center is negative: off-center
     assert float(claims_of_nets.explained(-kernels)['on'][2]) == pytest.approx(1, abs=1e-6)
     noise = torch.randn(20_000, 1, 5, 5, generator=torch.Generator().manual_seed(0))
     assert float(claims_of_nets.explained(noise)['all'].mean()) == pytest.approx(5 / 24, abs=0.005)
@@ -235,7 +236,7 @@ def rows_4(within):
 
 
 def rows_5(fall, error, true=1e-2):
-    """The stochastic gradient's MSE falls by so much a pass, to so much test error; the true one's from true to 0.01, 9."""
+    """The stochastic gradient's MSE falls by so much a pass, to that test error; the true one's from true to 0.01."""
     rows = []
     for how, rates in learning.RATES_5.items():
         for rate in rates:
@@ -260,10 +261,10 @@ def rows_6(wide, takes):
 
 
 def rows_8(everything, eighth):
-    def error(passes):
-        return [TEN + 5 if n / 16 < passes else TEN - 1 for n in learning.AT_8]
-    TEN = learning.TO
-    return sum((rows_of(name, test_error=error(eighth if name == '1/8' else everything)) for name in SETTINGS[8]), [])
+    """All are at 5% test error after so many passes, but an eighth only after others."""
+    errors = {name: [5.0 if n / 16 >= (eighth if name == '1/8' else everything) else 50.0 for n in learning.AT_8]
+              for name in SETTINGS[8]}
+    return sum((rows_of(name, test_error=curve) for name, curve in errors.items()), [])
 
 
 def rows_9(before, after):
@@ -374,7 +375,8 @@ def test_a_claim_is_run_once_and_its_table_remade(tiny, monkeypatch):
 def test_all_claims_go_through_their_stages(tiny, monkeypatch):
     def measured(claim, setting, settings, dataset, seed):
         ran.append((claim, setting, seed))
-        rate = float(setting.split()[-1]) if setting.split()[-1][0].isdigit() and '/' not in setting.split()[-1] else 1.0
+        last = setting.split()[-1]
+        rate = float(last) if last[0].isdigit() and '/' not in last else 1.0
         return dict.fromkeys(repro.RESULTS, 0.01) | {'train_loss': 0.01 + rate, 'seconds': 1.0, 'curves': ''}
     ran = []
     monkeypatch.setattr(claims, 'one_run', measured)
@@ -398,11 +400,13 @@ def test_a_wrong_number_is_refused(tiny):
 @pytest.mark.parametrize('settings', [
     SETTINGS[2]['newton logistic root 0.1'], SETTINGS[3]['level 0.8'], SETTINGS[5]['stochastic newton 0.002'],
     SETTINGS[5]['true newton 0.1'], SETTINGS[8]['1/8'], SETTINGS[9]['paper'],
-    SETTINGS[12]['256-40-10, 1/16, rate 0.002'], SETTINGS[12]['two hidden, 1/2, rate 0.002'], SETTINGS[13]['rate 0.002']])
+    SETTINGS[12]['256-40-10, 1/16, rate 0.002'], SETTINGS[12]['two hidden, 1/2, rate 0.002'],
+    SETTINGS[13]['rate 0.002']])
 def test_a_run_measures(settings, tiny, monkeypatch):
     monkeypatch.chdir(tiny)
     monkeypatch.setitem(SETTINGS, 99, {'short': settings | {'passes': 1, 'at': (0, 1) if 'at' in settings else ()}})
     row = claims.one_run(99, 'short', claims.runs.fingerprint(SETTINGS[99]['short']), TINY, 0)
     assert tuple(row) == claims.VALUES and row['train_loss'] > 0
     for name in settings.get('watch', ()):
-        assert row['curves'].count('=') >= 2 and all(map(math.isfinite, claim_runs.curve(row, row['curves'].split('=')[0])))
+        first = row['curves'].split('=')[0]
+        assert row['curves'].count('=') >= 2 and all(map(math.isfinite, claim_runs.curve(row, first)))
