@@ -28,6 +28,12 @@ def mean_curve(curves):
     return np.exp(np.log(np.maximum(np.array(curves), 1e-9)).mean(0))
 
 
+def ticks(axis, *numbers):
+    """Numbers as they are on a logarithmic axis."""
+    axis.set_ticks(numbers, [f'{n:,}' for n in numbers])
+    axis.set_ticks([], minor=True)
+
+
 def bars(values):
     """(mean, sd) of values."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
@@ -46,6 +52,7 @@ def draw_5(rows):
                     label=f'{how}, rate {name.split()[-1]}')
     for ax, title in zip(axes, ('training MSE', 'test error, %')):
         ax.set(xscale='log', yscale='log', xlabel='passes over the data', title=title)
+    ticks(axes[1].yaxis, 5, 10, 20, 50, 100)
     axes[0].legend()
     return png(fig)
 
@@ -78,12 +85,14 @@ def draw_8(rows):
     for level in learning.TO:
         ax.axhline(level, color=GRAY, linewidth=0.8, linestyle=':')
     ax.set(xscale='log', yscale='log', xlabel='presentations', title='test error, %')
+    ticks(ax.xaxis, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
+    ticks(ax.yaxis, 5, 10, 20, 50, 100)
     ax.legend()
     return png(fig)
 
 
 def draw_9(rows):
-    """H1's kernels of one net, what the templates make of them, and the share they explain, before training and after."""
+    """H1's kernels of one net, what the templates make of them, and how much they explain, before and after."""
     found = of(rows, 'paper')
     if not found:
         return None
@@ -123,6 +132,7 @@ def draw_11(rows):
         ax.errorbar(nets.parameters(maps), mean, sd, fmt='o', color=BLUE if maps == 12 else BLACK, capsize=3)
         ax.annotate(f' {maps} maps', (nets.parameters(maps), mean), color=BLUE if maps == 12 else BLACK)
     ax.set(xscale='log', xlabel='free parameters', title='test error, %: mean and sd of the seeds')
+    ticks(ax.xaxis, 2000, 5000, 10_000, 20_000)
     return png(fig)
 
 
@@ -137,6 +147,8 @@ def draw_12(rows):
                     label={'paper': "the paper's net", 'unshared': 'its windows, unshared',
                            'two hidden': '256-60-30-10'}.get(name, name))
     ax.set(xscale='log', yscale='log', xlabel='training digits', title='test error, %: mean and sd of the seeds')
+    ticks(ax.xaxis, *(7291 // part for part in nets.PARTS))
+    ticks(ax.yaxis, 5, 10, 20, 50)
     ax.legend(ncols=2)
     return png(fig)
 

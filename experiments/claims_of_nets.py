@@ -105,7 +105,8 @@ def verdict_9(rows):
                for sign in (1, -1)}
     return (f'explained {pm(after, 0, 100)}%, at the start {pm(before, 0, 100)}%; by first derivatives '
             f'{kinds["first"]:.0f}%, second {kinds["second"]:.0f}%, of these center and surround '
-            f'{kinds["center"]:.0f}%; kernels that are half or more on-center {centers[1]:.1f}, off-center {centers[-1]:.1f} of {maps}',
+            f'{kinds["center"]:.0f}%; kernels that are half or more on-center {centers[1]:.1f}, off-center '
+            f'{centers[-1]:.1f} of {maps}',
             verdict(differ(after, before) > 0, statistics.fmean(after) >= 0.5))
 
 

@@ -410,3 +410,15 @@ def test_a_run_measures(settings, tiny, monkeypatch):
     for name in settings.get('watch', ()):
         first = row['curves'].split('=')[0]
         assert row['curves'].count('=') >= 2 and all(map(math.isfinite, claim_runs.curve(row, first)))
+
+
+def test_pictures_are_drawn_where_their_runs_are(tiny):
+    pytest.importorskip('matplotlib')
+    from experiments import claim_pictures
+    made_up = {5: rows_5(0.5, 7.0, 0.1), 6: rows_6(4, 20), 8: rows_8(0.5, 2), 11: rows_11(6), 12: rows_12(3, 6.0)}
+    for number, rows in made_up.items():
+        assert claim_pictures.PICTURES[number](rows)[:4] == b'\x89PNG'
+        assert claim_pictures.PICTURES[number]([]) is None
+    (tiny / 'rows.csv').write_text(','.join((*claims.KEY, *claims.VALUES)) + '\n')
+    said = call(claim_pictures, '5', '--rows', 'rows.csv', cwd=tiny)
+    assert said.status == 0 and 'skipped' in said.err[0] and not (tiny / 'results' / 'claim_5.png').exists()
