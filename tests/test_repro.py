@@ -510,7 +510,8 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 def test_a_run_cut_short_keeps_its_measurements_and_has_no_model(signum, status, err, tiny):
     folder = tiny / 'out' / 'run'
     p = subprocess.Popen([sys.executable, REPO / 'repro.py', '--dataset', TINY, '--passes', '1000000', '-o', folder],
-                         cwd=tiny, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                         cwd=tiny, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))      # a `&` before ignores it
     try:
         deadline = time.monotonic() + 200
         while not (folder / 'metrics.csv').exists() or len(metrics(folder)) < 6:
