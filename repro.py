@@ -34,8 +34,8 @@ except ImportError as e:
 # ---------------------------------------------------------------------------------------------------------------------
 # Section 3, network design
 
-# Which 8 of the 12 maps of H1 each of the 12 maps of H2 sees: "a scheme that will not be described here". Assumed: three
-# blocks of four maps, as in the 2022 reproduction.
+# Which 8 of the 12 maps of H1 each of the 12 maps of H2 sees: "a scheme that will not be described here". Assumed, as in
+# the 2022 reproduction: three blocks of four maps.
 TABLE = [list(range(0, 8))] * 4 + [list(range(4, 12))] * 4 + [[0, 1, 2, 3, 8, 9, 10, 11]] * 4
 
 BACKGROUND = -1.0   # what windows see beyond the border of the image, or of a map of H1
@@ -57,10 +57,11 @@ class Net(nn.Module):
 
     Within a map the weights are shared and the biases are not. seed fixes the initial weights. What the paper leaves
     open: table, for each map of H2 the maps of H1 that it sees; the squashing function A tanh(S s); the level of the
-    targets, +-level; root, whether the initial range has the fan-in under a square root; the initial output biases.
+    targets, +-level; root, whether the initial range has the fan-in under a square root; the initial biases: 0, but for
+    the output's, or with drawn_biases drawn as the weights are.
     """
 
-    def __init__(self, seed=1337, table=TABLE, A=1.0, S=1.0, level=1.0, root=True, out_bias=-1.0):
+    def __init__(self, seed=1337, table=TABLE, A=1.0, S=1.0, level=1.0, root=True, out_bias=-1.0, drawn_biases=False):
         super().__init__()
         self.table, self.A, self.S, self.level = table, A, S, level
         self.border = BACKGROUND
@@ -70,18 +71,19 @@ class Net(nn.Module):
         self.H2w = uniform(seen*5*5, maps2, seen, 5, 5)
         self.H3w = uniform(maps2*4*4, maps2*4*4, 30)
         self.outw = uniform(30, 30, 10)
-        self.H1b = nn.Parameter(torch.zeros(maps1, 8, 8))
-        self.H2b = nn.Parameter(torch.zeros(maps2, 4, 4))
-        self.H3b = nn.Parameter(torch.zeros(30))
-        self.outb = nn.Parameter(torch.full((10,), out_bias))
+        biases = uniform if drawn_biases else lambda F, *shape: nn.Parameter(torch.zeros(shape))
+        self.H1b = biases(5*5, maps1, 8, 8)
+        self.H2b = biases(seen*5*5, maps2, 4, 4)
+        self.H3b = biases(maps2*4*4, 30)
+        self.outb = biases(30, 10) if drawn_biases else nn.Parameter(torch.full((10,), out_bias))
 
     def layers(self, x):
         """The activations of H1, H2, H3 and the output for images x (n, 1, 16, 16)."""
-        H1 = self.squash(self.windows(x, self.H1w) + self.H1b)                       # (n, 12, 8, 8)
-        seen = H1[:, sum(self.table, [])]                                            # (n, 12*8, 8, 8): 8 for each map of H2
+        H1 = self.squash(self.windows(x, self.H1w) + self.H1b)                     # (n, 12, 8, 8)
+        seen = H1[:, sum(self.table, [])]                                          # (n, 12*8, 8, 8): 8 a map of H2
         H2 = self.squash(self.windows(seen, self.H2w, groups=len(self.table)) + self.H2b)    # (n, 12, 4, 4)
-        H3 = self.squash(H2.flatten(1) @ self.H3w + self.H3b)                        # (n, 30)
-        return H1, H2, H3, self.squash(H3 @ self.outw + self.outb)                   # (n, 10): one output a class
+        H3 = self.squash(H2.flatten(1) @ self.H3w + self.H3b)                      # (n, 30)
+        return H1, H2, H3, self.squash(H3 @ self.outw + self.outb)                 # (n, 10): one output a class
 
     def windows(self, x, w, groups=1):
         """The weighted sums of windows of 5x5, two units apart, over maps x (n, m, 2h, 2h): (n, maps, h, h)."""
@@ -98,6 +100,10 @@ class Net(nn.Module):
         """The squashing function's slope where its value is y."""
         return self.S / self.A * (self.A - y) * (self.A + y)
 
+    def cost(self, y, t):
+        """The mean squared error, over patterns and outputs, of outputs y where targets are t (n, 10)."""
+        return (t - y).square().mean()
+
     def counts(self):
         """{layer: (units, connections, free parameters)}, and 'all', where the 256 units of the image count too."""
         layers = {'H1': (self.H1w, self.H1b, 1*5*5), 'H2': (self.H2w, self.H2b, len(self.table[0])*5*5),
@@ -111,21 +117,21 @@ class Net(nn.Module):
 class FullNet(nn.Module):
     """Section 5's comparison, a fully connected net: 256-40-10. Arguments as for Net."""
 
-    def __init__(self, seed=1337, hidden=40, A=1.0, S=1.0, level=1.0, root=True, out_bias=-1.0):
+    def __init__(self, seed=1337, hidden=40, A=1.0, S=1.0, level=1.0, root=True, out_bias=-1.0, drawn_biases=False):
         super().__init__()
         self.A, self.S, self.level = A, S, level
         uniform = initial(seed, root)
         self.H3w = uniform(16*16, 256, hidden)
         self.outw = uniform(hidden, hidden, 10)
-        self.H3b = nn.Parameter(torch.zeros(hidden))
-        self.outb = nn.Parameter(torch.full((10,), out_bias))
+        self.H3b = uniform(16*16, hidden) if drawn_biases else nn.Parameter(torch.zeros(hidden))
+        self.outb = uniform(hidden, 10) if drawn_biases else nn.Parameter(torch.full((10,), out_bias))
 
     def layers(self, x):
         """The activations of the hidden layer and the output for images x (n, 1, 16, 16)."""
         H3 = self.squash(x.flatten(1) @ self.H3w + self.H3b)                         # (n, 40)
         return H3, self.squash(H3 @ self.outw + self.outb)                           # (n, 10)
 
-    forward, squash, slope = Net.forward, Net.squash, Net.slope
+    forward, squash, slope, cost = Net.forward, Net.squash, Net.slope, Net.cost
 
 
 # the paper's own counts, from the structure that computes: units, connections, free parameters
@@ -144,13 +150,13 @@ class Diverged(ArithmeticError):
 def train_pass(net, X, T, rates, order):
     """
     One pass over the patterns, X (n, 1, 16, 16) and targets T (n, 10), in the order given (indices), the weights
-    updated after each: w -= rate dE/dw, E the mean squared error of the pattern's 10 outputs.
+    updated after each: w -= rate dE/dw, E the net's cost of the pattern: the mean squared error of its 10 outputs.
 
     rates: {parameter's name: rate}, a number or a tensor of the parameter's shape. Returns how many patterns went well:
     it stops at the first value that is not finite.
     """
     for n, i in enumerate(cli.progress(order, leave=False, unit='pattern')):
-        E = (T[i:i+1] - net(X[i:i+1])).square().mean()
+        E = net.cost(net(X[i:i+1]), T[i:i+1])
         net.zero_grad()
         E.backward()
         with torch.no_grad():
@@ -170,9 +176,10 @@ def curvature(net, X):
     weighted sum s and output y = f(s),
 
         d2E/ds2 = f'(s)**2 * sum of w**2 * d2E/ds2 over the units above; at the output f'(s)**2 * 2/10
-        d2E/dw2 = x**2 * d2E/ds2, summed over the units that share the weight.
+        d2E/dw2 = x**2 * d2E/ds2, summed over the units that share the weight;
 
-    So they are the gradient of a net that has weights and inputs squared, and the squared slope for its slope.
+    what f's own second derivative would add, and may make negative, is left out. So they are the gradient of a net with
+    the weights and inputs squared, and f'(s)**2 for its slope.
     """
     with torch.no_grad():
         ys = iter(net.layers(X))
@@ -268,8 +275,9 @@ def rejection_curve(out, label):
 
 
 def results(train, test):
-    """The paper's seven numbers (RESULTS) from the measurements of the two splits."""
-    return dict(zip(RESULTS, [m[key] for m in (train, test) for key in ('loss', 'error', 'misses')] + [test['rejection']]))
+    """The paper's seven numbers (RESULTS) from what was measured on the two splits."""
+    both = [m[key] for m in (train, test) for key in ('loss', 'error', 'misses')]
+    return dict(zip(RESULTS, [*both, test['rejection']]))
 
 
 def table(rows):
@@ -295,7 +303,7 @@ RECIPES = {
     # the paper, on what it says and what is fitted where it says nothing
     'paper': dict(
         optimizer='newton', passes=PASSES, root=False,       # sections 4 and 5
-        A=1.0, S=1.0, level=0.8, rate=0.002, damping=0.03,   # fitted to its two training figures: experiments/compare.py
+        A=1.0, S=1.0, level=0.8, rate=0.002, damping=0.03,   # fitted to its two training results: compare.py, fit
         net='conv', table=TABLE, out_bias=0.0, patterns=500),    # neither said nor fitted
     # section 5's fully connected net, trained as `paper` is
     'fc40': dict(
@@ -315,18 +323,17 @@ def build(settings, seed):
 
 def main():
     parser = cli.parser(__doc__)
-    parser.add_argument('--recipe', choices=tuple(RECIPES), default='reference', help='every setting of the net and its '
-                        "training: the 2022 reproduction's, the paper's, or those of the paper's fully connected net "
-                        '(default: reference)')
-    parser.add_argument('--dataset', type=files.dataset, default='mnist', metavar='D',
-                        help='the digits, as prepro.py made them: mnist, usps, mnist60k or mnist-seedN (default: mnist)')
+    parser.add_argument('--recipe', choices=tuple(RECIPES), default='reference', help="every setting: the 2022 "
+                        "reproduction's, the paper's, or of the paper's fully connected net (default: reference)")
+    parser.add_argument('--dataset', type=files.dataset, default='mnist', metavar='D', help='the digits, as prepro.py '
+                        'made them: mnist, usps (the paper\'s), mnist60k or mnist-seedN (default: mnist)')
     parser.add_argument('--passes', type=cli.count, metavar='N', help=f'over the training digits (default: {PASSES})')
     parser.add_argument('-l', '--learning-rate', type=cli.positive, metavar='RATE', help='(default: '
                         + ', '.join(f'{settings["rate"]} for {name}' for name, settings in RECIPES.items()) + ')')
-    parser.add_argument('--seed', type=cli.seed, default=1337, metavar='N', help='of the initial weights (default: 1337)')
-    parser.add_argument('--engine', choices=('compiled', 'autograd'), default='compiled',
-                        help='support/backprop.py, compiled by numba, or the same by PyTorch, 100 times slower '
-                             '(default: compiled)')
+    parser.add_argument('--seed', type=cli.seed, default=1337, metavar='N',
+                        help='of the initial weights (default: 1337)')
+    parser.add_argument('--engine', choices=('compiled', 'autograd'), default='compiled', help='support/backprop.py, '
+                        'compiled by numba, or PyTorch, 100 times slower (default: compiled)')
     parser.add_argument('-o', '--output', type=cli.path, metavar='DIR',
                         help='where args.json, metrics.csv and model.pt go (default: out/<recipe>-<dataset>)')
     args = parser.parse_args()
@@ -337,7 +344,8 @@ def main():
     torch.set_num_threads(1)            # two are slower on a net of this size
     splits = files.load_digits(args.dataset)
     files.writable(folder)
-    start = {'recipe': args.recipe, 'dataset': args.dataset, 'seed': args.seed, 'engine': args.engine, 'settings': settings}
+    start = {'recipe': args.recipe, 'dataset': args.dataset, 'seed': args.seed, 'engine': args.engine,
+             'settings': settings}
     net, training = build(settings, args.seed)
     rows = []
     try:
@@ -357,8 +365,8 @@ def main():
 
     print(table({'the paper, 1989': PAPER, 'its fully connected net': PAPER_FC40, 'reproduction, 2022': REFERENCE,
                  'this run': results(*rows[-2:])}))
-    before = DAYS * 24 * 60 * 60 * settings['passes'] / PASSES
-    print(f'trained for {settings["passes"]} passes in {seconds:.1f} s: {before / seconds:,.0f} times faster than in 1989 '
+    before = DAYS * 24 * 60 * 60 * n / PASSES
+    print(f'trained for {n} passes in {seconds:.1f} s: {before / seconds:,.0f} times faster than in 1989 '
           f'({DAYS} days for {PASSES} passes)')
 
 

@@ -1,40 +1,42 @@
 """
-The pictures of README.md, in results/: example digits, the net, its learning
-curves, what it learnt, what it gets wrong, error against rejection, the ladder
-of later ideas, and time.
+The pictures of results/README.md: example digits, the net, its learning curves,
+what it learned, what it gets wrong, which class it takes for which, error
+against rejection, twenty draws of MNIST, the ladder of later ideas, and time.
 
-    python figures.py                   # all eight
-    python figures.py curves wrong      # some of them
+    python -m experiments.figures                   # all ten
+    python -m experiments.figures curves wrong      # some of them
 
-The nets are trained on the spot, in a minute or two; data/usps and data/mnist
-are as prepro.py makes them. `ladder` is drawn from results/modern.csv, `speed`
-from results/bench.csv. The same inputs give the same bytes.
+The nets are trained on the spot, in a few minutes; data/usps and data/mnist
+are as prepro.py makes them. `ladder` is drawn from results/modern.csv, `draws`
+from results/compare.csv, `speed` from results/bench.csv. The same inputs give the same bytes.
 """
-import argparse
-import csv
 import functools
 import io
 import os
 import statistics
-import sys
+import textwrap
 
 import matplotlib
 import numpy as np
 import torch
 
-import compare
 import modern
 import prepro
 import repro
-from prepro import fail, run, write_file
+from experiments import compare
+from support import cli, files, runs
+from support.cli import fail
 
 matplotlib.use('Agg')                   # draws to memory: no screen is needed
 import matplotlib.pyplot as plt                                          # noqa: E402
 from matplotlib.patches import Polygon, Rectangle                        # noqa: E402
 
-SEEDS = range(5)                        # of the nets in curves and rejection; elsewhere it is the first
+SEEDS = range(10)                       # of the nets; where a picture shows one net, it is the first
 MODERN = os.path.join('results', 'modern.csv')
 BENCH = os.path.join('results', 'bench.csv')
+COMPARE = os.path.join('results', 'compare.csv')
+COMMAND = {MODERN: f'python modern.py --out {MODERN}', BENCH: f'python -m experiments.bench --out {BENCH}',
+           COMPARE: f'python -m experiments.compare twenty_draws --dataset mnist60k --seeds 0-4 --out {COMPARE}'}
 
 REFERENCE_SECONDS = 90                  # the 2022 reproduction's 23 passes, as published: a laptop of 2020
 
@@ -42,10 +44,9 @@ REFERENCE_SECONDS = 90                  # the 2022 reproduction's 23 passes, as 
 # one style: a README's column is about 830 pixels wide, so a picture is 8.3 inches, and a point 1.4 pixels
 
 WIDTH, DPI = 8.3, 150
-# Okabe and Ito's colours, which the colour-blind can tell apart; in grey these differ in lightness.
-BLUE, ORANGE, GREEN, BLACK, GREY, PALE = '#0072B2', '#E69F00', '#009E73', '#000000', '#777777', '#DDDDDD'
-NAMES = {'usps': "USPS, the paper's digits", 'mnist': 'MNIST'}
-COLOUR = {'usps': BLUE, 'mnist': ORANGE}
+# Okabe and Ito's colors, which the color-blind can tell apart; in gray these differ in lightness.
+BLUE, ORANGE, GREEN, BLACK, GRAY, PALE = '#0072B2', '#E69F00', '#009E73', '#000000', '#777777', '#DDDDDD'
+COLOR = {'usps': BLUE, 'mnist': ORANGE}
 
 plt.rcdefaults()
 plt.rcParams.update({
@@ -88,34 +89,54 @@ def mosaic(images, columns, gap, empty):
 # ---------------------------------------------------------------------------------------------------------------------
 # the nets
 
-@functools.cache
-def digits(dataset, split):
-    return repro.load(dataset, split)
+digits = functools.cache(files.load_digits)
 
 
 @functools.cache
 def trained(recipe, dataset, seed):
     """
-    One of compare.py's recipes, trained: the net, its target level, and what repro.measure says after each pass, as
-    {split: {figure: [one number a pass]}}.
+    A net of one of repro.py's recipes, trained, and what repro.measure said after each pass, as
+    {split: {'loss', 'error', ...: array, one number a pass}}.
     """
-    net, level, training = compare.begin(recipe, seed, *digits(dataset, 'train'))
-    rows = {'train': [], 'test': []}
+    net, training = repro.build(repro.RECIPES[recipe], seed)
+    splits = digits(dataset)
+    measured = {split: [] for split in splits}
     try:
-        for _ in training:
-            for split, measured in rows.items():
-                X, Y = digits(dataset, split)
-                measured.append(repro.measure(net, X, Y * level))
+        for _ in repro.train(net, *splits['train'], **training):
+            for split, (X, Y) in splits.items():
+                measured[split].append(repro.measure(net, X, Y))
     except repro.Diverged:
         fail(f'recipe {recipe} diverged on {dataset} with seed {seed}; there is nothing to draw')
-    return net, level, {split: {key: np.array([m[key] for m in measured]) for key in measured[0]}
-                        for split, measured in rows.items()}
+    return net, {split: {key: np.array([m[key] for m in rows]) for key in rows[0]} for split, rows in measured.items()}
 
 
-def band(ax, x, curves, colour, style, label):
+def tested(recipe, dataset, seed):
+    """(outputs, labels) of a trained net on the test digits: tensors (n, 10) and (n,)."""
+    net, _ = trained(recipe, dataset, seed)
+    X, Y = digits(dataset)['test']
+    return repro.outputs(net, X), Y.argmax(1)
+
+
+def confusion(dataset):
+    """
+    Which class the paper's net takes for which: how many test digits of each class (rows) get which answer (columns),
+    a NumPy array (10, 10), the mean over SEEDS; and the error in percent of each class (10,).
+    """
+    matrix = np.zeros((10, 10))
+    for seed in SEEDS:
+        out, labels = tested('paper', dataset, seed)
+        np.add.at(matrix, (labels.numpy(), out.argmax(1).numpy()), 1 / len(SEEDS))
+    sizes = matrix.sum(1)
+    return matrix, 100 * (sizes - matrix.diagonal()) / sizes.clip(1)
+
+
+SPREAD = 'lines: the mean of {} seeds; bands: from the lowest to the highest'
+
+
+def band(ax, x, curves, color, style, label):
     """Curves (n, len(x)) as their mean, and the range that they span."""
-    ax.fill_between(x, curves.min(0), curves.max(0), color=colour, alpha=0.25, linewidth=0)
-    ax.plot(x, curves.mean(0), style, color=colour, label=label)
+    ax.fill_between(x, curves.min(0), curves.max(0), color=color, alpha=0.25, linewidth=0)
+    ax.plot(x, curves.mean(0), style, color=color, label=label)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -123,18 +144,16 @@ def band(ax, x, curves, colour, style, label):
 
 def draw_digits(each=4):
     """Examples of the digits, as in the paper's section 2: the first `each` of each class."""
-    def first(images, labels, rows):
+    def first(labels, rows):
         chosen = [np.flatnonzero(labels == c) for c in range(10)]
         return np.array([i[r % len(i)] for r in range(rows) for i in chosen if len(i)])
 
     images, labels = prepro.embedded()['train']
-    chosen = first(images, labels, each)
+    chosen = first(labels, each)
     X, _ = prepro.tensors(images[chosen], labels[chosen])
     sheets = {'MNIST, 28x28 as it comes': images[chosen] / 127.5 - 1, 'MNIST, the same at 16x16': X[:, 0].numpy()}
-    for split, name in (('train', 'training'), ('test', 'test')):
-        X, Y = digits('usps', split)
-        sheets[f"USPS, the paper's digits, 16x16 as it comes: {name}"] = \
-            X[first(X, Y.argmax(1).numpy(), each), 0].numpy()
+    for split, (X, Y) in digits('usps').items():
+        sheets[f'USPS, 16x16 as it comes: {split}'] = X[first(Y.argmax(1).numpy(), each), 0].numpy()
     fig, axes = canvas(4.1, 2, 2)
     for ax, (title, sheet) in zip(axes.T.flat, sheets.items()):
         bare(ax).set_title(title)
@@ -151,13 +170,13 @@ def draw_architecture():
     fig, ax = canvas(5.7)
     bare(ax).set_aspect('equal')
 
-    def grid(x, y, rows, columns, colour, size=1.0):
+    def grid(x, y, rows, columns, color, size=1.0):
         """rows x columns units, the first at the top left of (x, y); y grows downwards."""
-        ax.add_patch(Rectangle((x, y), columns * size, rows * size, facecolor='white', edgecolor=colour, linewidth=0.9))
+        ax.add_patch(Rectangle((x, y), columns * size, rows * size, facecolor='white', edgecolor=color, linewidth=0.9))
         for i in range(1, rows):
-            ax.plot((x, x + columns * size), (y + i * size,) * 2, color=colour, linewidth=0.25)
+            ax.plot((x, x + columns * size), (y + i * size,) * 2, color=color, linewidth=0.25)
         for i in range(1, columns):
-            ax.plot((x + i * size,) * 2, (y, y + rows * size), color=colour, linewidth=0.25)
+            ax.plot((x + i * size,) * 2, (y, y + rows * size), color=color, linewidth=0.25)
 
     def maps(x, biases, chosen):
         """The maps of a layer, three a row, about the middle line 18; those chosen stand out. Their corners."""
@@ -167,12 +186,12 @@ def draw_architecture():
             grid(left, top, h, w, BLUE if k in chosen else '#AAAAAA')
         return corners
 
-    def window(left, top, right_x, right_y, colour):
+    def window(left, top, right_x, right_y, color):
         """A 5x5 window, and lines from it to the unit that sees it."""
-        ax.add_patch(Rectangle((left, top), 5, 5, facecolor=colour, edgecolor='none', alpha=0.35, zorder=3))
+        ax.add_patch(Rectangle((left, top), 5, 5, facecolor=color, edgecolor='none', alpha=0.35, zorder=3))
         for dy in (0, 5):
-            ax.plot((left + 5, right_x), (top + dy, right_y + (dy > 0)), color=colour, linewidth=0.8, zorder=4)
-        ax.add_patch(Rectangle((right_x, right_y), 1, 1, facecolor=colour, edgecolor='none', zorder=4))
+            ax.plot((left + 5, right_x), (top + dy, right_y + (dy > 0)), color=color, linewidth=0.8, zorder=4)
+        ax.add_patch(Rectangle((right_x, right_y), 1, 1, facecolor=color, edgecolor='none', zorder=4))
 
     # where things stand, in cells from the left: the image, H1, H2, H3, output
     x0, x1, x2, x3, x4, top = 0, 26, 65, 92, 106, 18
@@ -210,24 +229,24 @@ def draw_architecture():
     # below, on the left the counts, on the right the table
     y = 45
     for column, title in zip((22, 38, 56), ('units', 'connections', 'free parameters')):
-        ax.text(column, y, title, ha='right', fontsize=9, color=GREY)
+        ax.text(column, y, title, ha='right', fontsize=9, color=GRAY)
     for i, (layer, numbers) in enumerate(counts.items()):
         weight = 'bold' if layer == 'all' else 'normal'
         ax.text(0, y + 4 * (i + 1), layer, weight=weight)
         for column, number in zip((22, 38, 56), numbers):
             ax.text(column, y + 4 * (i + 1), f'{number:,}', ha='right', weight=weight)
     ax.text(0, y + 4 * (len(counts) + 1) + .5, f'"all" counts the {size * size} units of the image', fontsize=8.5,
-            color=GREY)
+            color=GRAY)
     cell, left, top = 2.3, 79, y - 1.5
-    ax.text(left + cell * n1 / 2, top - 4.2, 'map of H1', ha='center', fontsize=9, color=GREY)
-    ax.text(left - 5, top + cell * n2 / 2, 'is seen by\nmap of H2', ha='right', va='center', fontsize=9, color=GREY)
+    ax.text(left + cell * n1 / 2, top - 4.2, 'map of H1', ha='center', fontsize=9, color=GRAY)
+    ax.text(left - 5, top + cell * n2 / 2, 'is seen by\nmap of H2', ha='right', va='center', fontsize=9, color=GRAY)
     for m, row in enumerate(net.table):
         ax.text(left - 1, top + cell * (m + .5), str(m), ha='right', va='center', fontsize=7)
         for k in range(n1):
             if m == 0:
                 ax.text(left + cell * (k + .5), top - .8, str(k), ha='center', va='bottom', fontsize=7)
-            colour = (ORANGE if m == seen_by else BLUE) if k in row else 'white'
-            ax.add_patch(Rectangle((left + cell * k, top + cell * m), cell, cell, facecolor=colour, edgecolor=GREY,
+            color = (ORANGE if m == seen_by else BLUE) if k in row else 'white'
+            ax.add_patch(Rectangle((left + cell * k, top + cell * m), cell, cell, facecolor=color, edgecolor=GRAY,
                                    linewidth=0.5))
     ax.set(xlim=(-1, 112), ylim=(top + cell * n2 + 1, -10))
     return png(fig)
@@ -238,12 +257,12 @@ def draw_curves():
     fig, axes = canvas(4.0, 1, 2)
     for ax, key, title, ticks in ((axes[0], 'loss', 'mean squared error', (0.003, 0.01, 0.03)),
                                   (axes[1], 'error', 'error, %', (0.1, 0.3, 1, 3, 10))):
-        for dataset in NAMES:
-            histories = [trained('paper', dataset, seed)[2] for seed in SEEDS]
+        for dataset in COLOR:
+            histories = [trained('paper', dataset, seed)[1] for seed in SEEDS]
             for split, style in (('train', '--'), ('test', '-')):
                 curves = np.array([h[split][key] for h in histories])
                 x = np.arange(1, curves.shape[1] + 1)
-                band(ax, x, curves, COLOUR[dataset], style, f'{NAMES[dataset].split(",")[0]}, {split}')
+                band(ax, x, curves, COLOR[dataset], style, f'{dataset.upper()}, {split}')
         for split, marker in (('train', 'v'), ('test', '^')):
             ax.plot(repro.PASSES, repro.PAPER[f'{split}_{key}'], marker, color=BLACK, markersize=8, clip_on=False,
                     zorder=5, linestyle='none', label=f'the paper after {repro.PASSES} passes, {split}')
@@ -251,19 +270,21 @@ def draw_curves():
         ax.set_yticks(ticks, [f'{t:g}' for t in ticks])
         ax.set_yticks([], minor=True)
     fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=3, alignment='left',
-               title=f'lines: the mean of {len(SEEDS)} seeds; bands: from the lowest to the highest')
+               title=SPREAD.format(len(SEEDS)))
     return png(fig)
 
 
 def draw_kernels(dataset='usps'):
-    """What H1 learnt to see, and what one test digit does to each layer."""
-    net, level, _ = trained('paper', dataset, SEEDS[0])
-    X, Y = digits(dataset, 'test')
-    right = repro.outputs(net, X).argmax(1) == Y.argmax(1)
-    c = 3                               # a digit of which every layer shows something: the first 3 that is right
-    chosen = np.flatnonzero(right & (Y.argmax(1) == c))
-    i = int(chosen[0]) if len(chosen) else 0
-    layers = activations(net, X[i:i + 1])
+    """What H1 learned to see, and what one test digit does to each layer."""
+    net, _ = trained('paper', dataset, SEEDS[0])
+    X, _ = digits(dataset)['test']
+    out, labels = tested('paper', dataset, SEEDS[0])
+    # a digit of which every layer shows something: the first 3 that is right
+    i = int(((labels == 3) & (out.argmax(1) == 3)).int().argmax())
+    x = X[i:i + 1]
+    with torch.no_grad():
+        H1, H2, H3, out = (y[0].numpy() for y in net.layers(x))
+    layers = {'image': x[0].numpy(), 'H1': H1, 'H2': H2, 'H3': H3.reshape(-1, 1, 1), 'output': out}
     fig = plt.figure(figsize=(WIDTH, 3.9), layout='constrained')
     top, bottom = fig.subfigures(2, 1, height_ratios=(1, 2.1))
 
@@ -273,9 +294,9 @@ def draw_kernels(dataset='usps'):
     n = len(kernels)
     ax.imshow(mosaic(kernels, n, 1, np.nan), vmin=-most, vmax=most, cmap='gray')
     for k in range(n):
-        ax.add_patch(Rectangle((6 * k + .5, .5), 5, 5, facecolor='none', edgecolor=GREY, linewidth=0.6))
-        ax.text(6 * k + 3, 6.1, str(k), ha='center', va='top', fontsize=8, color=GREY)
-    ax.set_title(f'The {n} kernels of H1, 5x5 (black: {-most:.1f}, mid-grey: 0, white: {most:.1f})')
+        ax.add_patch(Rectangle((6 * k + .5, .5), 5, 5, facecolor='none', edgecolor=GRAY, linewidth=0.6))
+        ax.text(6 * k + 3, 6.1, str(k), ha='center', va='top', fontsize=8, color=GRAY)
+    ax.set_title(f'The {n} kernels of H1, 5x5 (black: {-most:.1f}, mid-gray: 0, white: {most:.1f})')
 
     parts = dict(zip(layers, bottom.subplots(1, len(layers), width_ratios=(1.6, 3.0, 1.6, 0.7, 1.7))))
     for name, y in layers.items():
@@ -290,9 +311,8 @@ def draw_kernels(dataset='usps'):
         ax.imshow(mosaic(y, columns, gap, np.nan), vmin=-1, vmax=1, cmap='gray')
         for k in range(len(y)):
             corner = gap - .5 + k % columns * (size + gap), gap - .5 + k // columns * (size + gap)
-            ax.add_patch(Rectangle(corner, size, size, facecolor='none', edgecolor=GREY, linewidth=0.6))
+            ax.add_patch(Rectangle(corner, size, size, facecolor='none', edgecolor=GRAY, linewidth=0.6))
     ax = parts['output']
-    out = layers['output'].ravel()
     ax.set_axis_on()
     ax.barh(range(10), out + 1, left=-1, color=[BLUE if k == out.argmax() else '#AAAAAA' for k in range(10)],
             edgecolor=BLACK, linewidth=0.6)
@@ -300,34 +320,20 @@ def draw_kernels(dataset='usps'):
     ax.grid(False)
     ax.tick_params(length=0)
     ax.set_box_aspect(1.28)
-    bottom.suptitle(f'A test digit of {NAMES[dataset].split(",")[0]} on its way up (black: -1, white: +1)', x=0.005,
+    bottom.suptitle(f'A test digit of {dataset.upper()} on its way up (black: -1, white: +1)', x=0.005,
                     ha='left', fontsize=10)
     return png(fig)
 
 
-def activations(net, x):
-    """{layer: its outputs for the image x (1, 1, 16, 16), as maps (n, h, w)}."""
-    layers = {'image': x[0].numpy()}
-    seen = []
-    squash = net.squash
-    net.squash = lambda s: seen.append(squash(s)) or seen[-1]            # Net.forward squashes once a layer
-    try:
-        with torch.no_grad():
-            net(x)
-    finally:
-        del net.squash                                                   # the class's own again
-    H1, H2, H3, out = (y[0].numpy() for y in seen)
-    return layers | {'H1': H1, 'H2': H2, 'H3': H3.reshape(-1, 1, 1), 'output': out.reshape(-1, 1, 1)}
-
-
 def draw_wrong(dataset='usps', columns=14):
     """Every test digit that is wrong, the most confident mistake first."""
-    net, level, _ = trained('paper', dataset, SEEDS[0])
-    X, Y = digits(dataset, 'test')
-    out = repro.outputs(net, X)
-    top = out.topk(2)
-    gap = top.values[:, 0] - top.values[:, 1]
-    wrong = torch.nonzero(out.argmax(1) != Y.argmax(1))[:, 0]
+    net, _ = trained('paper', dataset, SEEDS[0])
+    X, _ = digits(dataset)['test']
+    out, labels = tested('paper', dataset, SEEDS[0])
+    answers = out.argmax(1)
+    top = out.topk(2).values
+    gap = top[:, 0] - top[:, 1]
+    wrong = torch.nonzero(answers != labels)[:, 0]
     wrong = wrong[gap[wrong].argsort(descending=True, stable=True)]
     rows = max(1, -(-len(wrong) // columns))
     w, h = 20, 25                       # a digit's place, in its pixels: 16x16 and the label below it
@@ -337,13 +343,41 @@ def draw_wrong(dataset='usps', columns=14):
         x, y = i % columns * w, i // columns * h
         ax.imshow(X[k, 0].numpy(), extent=(x, x + 16, y + 16, y), vmin=-1, vmax=1)
         ax.add_patch(Rectangle((x, y), 16, 16, facecolor='none', edgecolor='#BBBBBB', linewidth=0.5))
-        ax.text(x + 8, y + 16.8, f'{int(Y[k].argmax())}→{int(out[k].argmax())}  {gap[k]:.1f}', ha='center', va='top',
-                fontsize=7.5)
+        ax.text(x + 8, y + 16.8, f'{labels[k]}→{answers[k]}  {gap[k]:.1f}', ha='center', va='top', fontsize=7.5)
     ax.set(xlim=(-1, columns * w - 3), ylim=(rows * h, -1), aspect='equal')
-    ax.set_title(f'All {len(wrong)} of the {len(X)} test digits of {NAMES[dataset].split(",")[0]} that are wrong '
+    ax.set_title(f'All {len(wrong)} of the {len(X)} test digits of {dataset.upper()} that are wrong '
                  f'(the paper: {repro.PAPER["test_misses"]}), the surest first.\n'
                  'Below each: what it is → the answer, and how far that is ahead of the second '
-                 f'(the targets: {2 * level:g})', linespacing=1.4)
+                 f'(the targets: {2 * net.level:g})', linespacing=1.4)
+    return png(fig)
+
+
+def draw_confusion(dataset='usps'):
+    """Which class is taken for which, and the error of each class."""
+    matrix, error = confusion(dataset)
+    sizes = matrix.sum(1)
+    wrong = matrix * (1 - np.eye(10))
+    fig, (ax, bars) = canvas(4.4, 1, 2, sharey=True, width_ratios=(1.9, 1))
+    ax.imshow(wrong, cmap='Blues', aspect='auto', vmax=1.6 * wrong.max() or 1)       # pale enough to read numbers on
+    for (c, a), n in np.ndenumerate(matrix):
+        if a == c:
+            ax.add_patch(Rectangle((a - .5, c - .5), 1, 1, facecolor='#EEEEEE', edgecolor='none'))
+        if n:
+            ax.text(a, c, f'{n:.1f}', ha='center', va='center', fontsize=8.5, color=GRAY if a == c else BLACK)
+    ax.set(xticks=range(10), yticks=range(10), yticklabels=[f'{c} (of {round(sizes[c])})' for c in range(10)],
+           xlabel='answer', ylabel='digit',
+           title=f'test digits of {dataset.upper()} by answer: the mean of {len(SEEDS)} seeds')
+    mean = 100 * wrong.sum() / sizes.sum()
+    bars.axvline(mean, color=BLACK, linewidth=0.8, linestyle=':')
+    bars.barh(range(10), error, color=BLUE, height=0.6)
+    for c in range(10):
+        bars.annotate(f'{error[c]:.1f}', (error[c], c), (4, 0), textcoords='offset points', va='center', fontsize=8.5,
+                      bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1})
+    bars.set(title='error, % of the class', xlabel=f'dotted: all {round(sizes.sum())}, {mean:.1f}%')
+    bars.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
+    for axes in (ax, bars):
+        axes.grid(False)
+        axes.tick_params(length=0)
     return png(fig)
 
 
@@ -351,89 +385,95 @@ def draw_rejection():
     """Section 5: error on the digits that are not rejected, against how many are."""
     fig, ax = canvas(4.2)
     x = np.linspace(0, 30, 301)
-    for recipe, dataset, colour, style, label in (
-            ('fc40', 'usps', GREY, '-.', 'fully connected, 40 hidden units, USPS'),
+    for recipe, dataset, color, style, label in (
+            ('fc40', 'usps', GRAY, '-.', 'fully connected, 40 hidden units, USPS'),
             ('paper', 'mnist', ORANGE, '--', 'the 1989 net, MNIST'),
-            ('paper', 'usps', BLUE, '-', "the 1989 net, USPS, the paper's digits")):
+            ('paper', 'usps', BLUE, '-', 'the 1989 net, USPS')):
         curves = []
         for seed in SEEDS:
-            net = trained(recipe, dataset, seed)[0]
-            X, Y = digits(dataset, 'test')
-            rejected, error, _ = repro.rejection_curve(repro.outputs(net, X), Y.argmax(1))
+            rejected, error, _ = repro.rejection_curve(*tested(recipe, dataset, seed))
             curves.append(np.interp(x, rejected[::-1], error[::-1]))     # np.interp wants x to grow
-        band(ax, x, np.array(curves), colour, style, label)
-    for figures, marker, label in ((compare.PAPER_FC40, 's', 'the paper, fully connected'),
-                                   (repro.PAPER, 'D', 'the paper')):
-        points = (0, figures['test_error']), (figures['rejection'], 1)
+        band(ax, x, np.array(curves), color, style, label)
+    for paper, marker, label in ((repro.PAPER_FC40, 's', 'the paper, fully connected'),
+                                 (repro.PAPER, 'D', 'the paper')):
+        points = (0, paper['test_error']), (paper['rejection'], 1)
         ax.plot(*zip(*points), marker, color=BLACK, markersize=7, clip_on=False, zorder=5, label=label,
                 fillstyle='none' if marker == 's' else 'full', markeredgewidth=1.6)
-        ax.annotate(f'{figures["rejection"]}% for 1%', points[1], (24, 62), textcoords='offset points',
+        ax.annotate(f'{paper["rejection"]}% for 1%', points[1], (24, 62), textcoords='offset points',
                     arrowprops={'arrowstyle': '-', 'shrinkB': 5, 'linewidth': 0.8})
     ax.axhline(1, color=BLACK, linewidth=0.8, linestyle=':')
     ax.set(xlim=(0, 30), ylim=(0, 9), xlabel='rejected, % of the test digits',
            title='error, % of the digits not rejected')
-    ax.legend(alignment='left',
-              title=f'lines: the mean of {len(SEEDS)} seeds; bands: from the lowest to the highest')
+    ax.legend(alignment='left', title=SPREAD.format(len(SEEDS)))
     return png(fig)
 
 
 def draw_ladder():
     """modern.py's rungs, both data sets, and the steps that the 2022 reproduction published."""
-    rows = [row for row in table(MODERN, 'dataset', 'split', 'rung', 'idea', 'seed', 'error')
-            if row['split'] == 'test' and row['rung'].isdigit() and modern.RUNGS[int(row['rung'])]['net'] != modern.Free]
-    ideas = {int(row['rung']): row['idea'] for row in rows}
+    same_net = repro.Net().counts()['all'][2]
+    rows = [row | {'rung': int(row['rung'])} for row in modern.read(MODERN)
+            if row['split'] == 'test' and row['rung'].isdecimal() and row['parameters'] == same_net]
+    ideas = {rung: modern.RUNGS[rung]['idea'] for rung in sorted({row['rung'] for row in rows})}
     fig, ax = canvas(4.4)
     for dataset, style, marker in (('usps', '-', 'o'), ('mnist', '--', 's')):
-        runs = {r: [float(row['error']) for row in rows if (row['dataset'], row['rung']) == (dataset, str(r))]
-                for r in sorted(ideas)}
-        runs = {r: errors for r, errors in runs.items() if errors}
-        if not runs:
+        stats = {r: runs.mean_sd([row['error'] for row in rows if (row['dataset'], row['rung']) == (dataset, r)])
+                 for r in ideas}
+        stats = {r: (mean, sd or 0, n) for r, (mean, sd, n, _) in stats.items() if n}
+        if not stats:
             continue
-        mean = [statistics.fmean(e) for e in runs.values()]
-        sd = [statistics.stdev(e) if len(e) > 1 else 0 for e in runs.values()]
-        counts = {len(e) for e in runs.values()}
-        n = f'n={min(counts)}' if len(counts) == 1 else f'n={min(counts)} to {max(counts)}'
-        ax.errorbar(list(runs), mean, sd, fmt=style, marker=marker, color=COLOUR[dataset], capsize=4, markersize=6,
-                    label=f'{NAMES[dataset].split(",")[0]}, mean and sd, {n}')
-        for r, m, s in zip(runs, mean, sd):     # USPS's numbers above their bars, MNIST's below
+        mean, sd, counts = zip(*stats.values())
+        n = f'n={min(counts)}' if min(counts) == max(counts) else f'n={min(counts)} to {max(counts)}'
+        ax.errorbar(list(stats), mean, sd, fmt=style, marker=marker, color=COLOR[dataset], capsize=4, markersize=6,
+                    label=f'{dataset.upper()}, mean and sd, {n}')
+        for r, m, s in zip(stats, mean, sd):    # USPS's numbers above their bars, MNIST's below
             up = dataset == 'usps'
-            ax.annotate(f'{m:.2f}', (r, m + max(s, 0.1) * (1 if up else -1)), (0, 4 if up else -4), textcoords='offset points',
-                        ha='center', va='bottom' if up else 'top', fontsize=8.5)
+            ax.annotate(f'{m:.2f}', (r, m + max(s, 0.1) * (1 if up else -1)), (0, 4 if up else -4),
+                        textcoords='offset points', ha='center', va='bottom' if up else 'top', fontsize=8.5)
     reference = [repro.REFERENCE['test_error'], *modern.REFERENCE.values()]
     ax.plot(np.arange(len(reference)) + 0.18, reference, 'x', color=BLACK, markersize=7,
             markeredgewidth=1.6, label="the 2022 reproduction's own five steps, MNIST, one run")
     ax.set(xticks=list(ideas), title='error, % of the test digits')
-    ax.set_xticklabels([f'{r}\n{wrapped(idea)}' for r, idea in ideas.items()], fontsize=8.5)
+    ax.set_xticklabels([f'{r}\n{textwrap.fill(idea, 16, break_on_hyphens=False)}' for r, idea in ideas.items()],
+                       fontsize=8.5)
     ax.margins(x=0.07)
     ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
     ax.legend()
     return png(fig)
 
 
-def wrapped(text, width=16):
-    """Text in lines of about `width` letters, broken at spaces."""
-    lines = ['']
-    for word in text.split():
-        if lines[-1] and len(lines[-1]) + len(word) >= width:
-            lines.append('')
-        lines[-1] = f'{lines[-1]} {word}'.strip()
-    return '\n'.join(lines)
+def draw_draws():
+    """The test error of `reference` on twenty draws of MNIST, and the numbers that have been published for one."""
+    rows = [row for row in compare.read(COMPARE) if row['recipe'] in compare.TWENTY]
+    errors = sorted(([row['test_error'] for row in rows if row['recipe'] == name] for name in compare.TWENTY),
+                    key=lambda e: statistics.fmean(e or [0]))
+    fig, ax = canvas(3.6)
+    for x, found in enumerate(errors):
+        ax.plot([x] * len(found), found, 'o', color=BLUE, markersize=4, alpha=0.6, label=None if x else 'a run')
+        ax.plot(x, statistics.fmean(found), '_', color=BLACK, markersize=14, markeredgewidth=1.6,
+                label=None if x else "a draw's mean")
+    for (name, error), style in zip(compare.PUBLISHED_DRAWS.items(), (':', '--', '-.', (0, (1, 3)), (0, (5, 5)))):
+        ax.axhline(error, color=ORANGE, linewidth=1, linestyle=style, label=f'{name}: {error}')
+    ax.set(xticks=[], xlabel=f'{len(errors)} draws of MNIST, in order of their means', title='error, % of the test digits')
+    ax.grid(axis='x', visible=False)
+    fig.legend(loc='outside right center')
+    return png(fig)
 
 
 def draw_speed():
     """How long the paper's 23 passes take, from 1989 to now, and what the arithmetic alone would take."""
-    rows = {row['what']: row for row in table(BENCH, 'what', 'seconds', 'machine')}
+    rows = {row['what']: row for row in files.read_table(BENCH, f'run: {COMMAND[BENCH]}', what=str, seconds=cli.positive, machine=str)}
     whole = prepro.N_TRAIN * repro.PASSES       # the file's seconds are for one pattern
     bars = [('The paper, 1989', 'SUN-4/260', repro.DAYS * 24 * 60 * 60),
             ('The 2022 reproduction', 'PyTorch on a laptop of 2020, as published', REFERENCE_SECONDS)]
-    for what, name in (('autograd, 1 thread', 'Its loop, on one core'), ('engine compiled', 'backprop.py, compiled'),
+    for what, name in (('autograd, 1 thread', 'Its loop, on one core'),
+                       ('engine compiled', 'support/backprop.py, compiled'),
                        ('arithmetic limit', 'The arithmetic alone')):
         if what not in rows:
-            fail(f'{BENCH} has no row {what!r}; run: python tests/bench.py --out {BENCH}')
+            fail(f'{BENCH} has no row {what!r}; run: {COMMAND[BENCH]}')
         machine = rows[what]['machine']
         if what == 'arithmetic limit':
             machine = 'at the speed of a large matrix product, same core'
-        bars.append((name, machine, float(rows[what]['seconds']) * whole))
+        bars.append((name, machine, rows[what]['seconds'] * whole))
     fig, ax = canvas(3.4)
     left = 10.0**np.floor(np.log10(bars[-1][2] / 2))                     # a bar on a log scale has to start somewhere
     for i, (name, where, seconds) in enumerate(bars):
@@ -465,45 +505,31 @@ def span(seconds):
     return f'{seconds:.2g} s'
 
 
-def table(path, *columns):
-    """The rows of a CSV file that has these columns, among others."""
-    try:
-        with open(path, newline='', encoding='utf-8') as f:
-            rows = list(csv.DictReader(f))
-    except (UnicodeDecodeError, csv.Error) as e:
-        fail(f'{path} is not a CSV file ({e})')
-    if not rows or not set(columns) <= set(rows[0]):
-        fail(f'{path} is not a table with rows, and columns {", ".join(columns)}')
-    return rows
-
-
 FIGURES = {'digits': draw_digits, 'architecture': draw_architecture, 'curves': draw_curves, 'kernels': draw_kernels,
-           'wrong': draw_wrong, 'rejection': draw_rejection, 'ladder': draw_ladder, 'speed': draw_speed}
-FROM = {'ladder': (MODERN, f'python modern.py --out {MODERN}'), 'speed': (BENCH, f'python tests/bench.py --out {BENCH}')}
+           'wrong': draw_wrong, 'confusion': draw_confusion, 'rejection': draw_rejection, 'ladder': draw_ladder,
+           'draws': draw_draws, 'speed': draw_speed}
+FROM = {'ladder': MODERN, 'draws': COMPARE, 'speed': BENCH}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('figures', nargs='*', metavar='FIGURE', help=f'{", ".join(FIGURES)} (default: all)')
-    parser.add_argument('--out', default='results', metavar='DIR', help='where NAME.png goes (default: results)')
+    parser = cli.parser(__doc__)
+    parser.add_argument('figures', nargs='*', metavar='NAME', help=f'{", ".join(FIGURES)} (default: all)')
+    parser.add_argument('--out', type=cli.path, default='results', metavar='DIR',
+                        help='where NAME.png goes (default: results)')
     args = parser.parse_args()
     for name in args.figures:
         if name not in FIGURES:
             parser.error(f'no figure is called {name!r}; there are {", ".join(FIGURES)}')
     torch.set_num_threads(1)
-    repro.writable(args.out)
+    files.writable(args.out)
     for name in dict.fromkeys(args.figures or FIGURES):
-        path, command = FROM.get(name, (None, None))
-        if path and not os.path.exists(path):
-            if args.figures:
-                fail(f'{name} is drawn from {path}, which is not there; run: {command}')
-            print(f'{name}: skipped, for {path} is not there; run: {command}', file=sys.stderr)
+        if not args.figures and not os.path.exists(FROM.get(name, '.')):
+            cli.warn(f'{name}: skipped, {FROM[name]} is not there; to make it: {COMMAND[FROM[name]]}')
             continue
-        content = FIGURES[name]()
         path = os.path.join(args.out, f'{name}.png')
-        write_file(path, content)
-        print(f'{path}: {len(content) / 1000:.0f} kB', flush=True)
+        files.write_file(path, FIGURES[name]())
+        print(path, flush=True)
 
 
 if __name__ == '__main__':
-    run(main)
+    cli.run(main)

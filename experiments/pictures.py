@@ -1,11 +1,11 @@
 """
-How well does predict.py read pictures? Not a test: run it by hand, with
-data/mnist and data/usps prepared.
+How well predict.py reads pictures, with data/mnist and data/usps as prepro.py
+makes them.
 
-    python tests/pictures.py [--seeds 0-4] [--out results/predict.csv]
+    python -m experiments.pictures [--seeds 0-4] [--out results/predict.csv]
 
-Nets as `python repro.py --dataset mnist` and usps train them, shown pictures
-of
+Nets of the recipe `reference`, as `python repro.py --dataset mnist` and usps
+train them, shown pictures of
 
 own         the test digits of the data set that they were trained on
 other       the test digits of the other data set: MNIST's at 28x28, USPS's at
@@ -13,28 +13,25 @@ other       the test digits of the other data set: MNIST's at 28x28, USPS's at
 photograph  500 of the other's, enlarged to 300x300, dark on light, lit from
             one side, with noise
 fonts       digits of 20 fonts that come with matplotlib, in three sizes, dark
-            on light and light on dark, off-centre
+            on light and light on dark, off-center
 
 and the percentages that are wrong, that are rejected, and that are wrong among
 those that are not.
 """
-import argparse
 import csv
 import io
 import os
 import statistics
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-import matplotlib                                                        # noqa: E402
-import numpy as np                                                       # noqa: E402
-import torch                                                             # noqa: E402
-from PIL import Image, ImageDraw, ImageFont                              # noqa: E402
-from tqdm import tqdm                                                    # noqa: E402
+import matplotlib
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
 
-import predict                                                           # noqa: E402
-import prepro                                                            # noqa: E402
-import repro                                                             # noqa: E402
+import prepro
+import repro
+from experiments import predict
+from support import cli, files
 
 FONTS = [f'DejaVu{family}{style}' for family, italic in (('Sans', 'Oblique'), ('SansMono', 'Oblique'),
                                                          ('Serif', 'Italic'))
@@ -45,12 +42,12 @@ SIZES = (24, 80, 300)
 COLUMNS = ('dataset', 'pictures', 'seed', 'n', 'error', 'rejected', 'error_kept')
 
 
-def test_digits(dataset):
+def test_digits(dataset, splits):
     """[(picture, label)] of a data set's test digits, light on dark as they are."""
     if dataset == 'mnist':
         images, labels = prepro.embedded()['test']
     else:
-        X, Y = repro.load(dataset, 'test')
+        X, Y = splits['test']
         images, labels = np.round((X[:, 0].numpy() + 1) * 127.5).astype(np.uint8), Y.argmax(1).numpy()
         images = np.pad(images, ((0, 0), (4, 4), (4, 4)))
     return [(Image.fromarray(image), int(label)) for image, label in zip(images, labels)]
@@ -84,18 +81,20 @@ def fonts(rng):
 
 def seen(pictures, dataset):
     """(X, labels) of pictures as predict.py shows them to a net trained on dataset."""
-    X = [predict.normalised(predict.ink(predict.grey(picture)), dataset) for picture, _ in tqdm(
-        pictures, dataset, unit='picture', leave=False, disable=None)]
+    X = [predict.normalized(predict.ink(predict.gray(picture)), dataset)
+         for picture, _ in cli.progress(pictures, dataset, unit='picture', leave=False)]
     return torch.cat(X), torch.tensor([label for _, label in pictures])
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--seeds', type=repro.seeds, default=range(5), metavar='A-B', help='default: 0-4')
-    parser.add_argument('--out', metavar='CSV', help='write a row for each net and kind of picture there')
+    parser = cli.parser(__doc__)
+    parser.add_argument('--seeds', type=cli.seeds, default='0-4', metavar='A-B', help='default: 0-4')
+    parser.add_argument('--out', type=cli.path, metavar='CSV',
+                        help='write a row for each net and kind of picture there')
     args = parser.parse_args()
     torch.set_num_threads(1)
-    tests = {dataset: test_digits(dataset) for dataset in ('mnist', 'usps')}
+    digits = {dataset: files.load_digits(dataset) for dataset in ('mnist', 'usps')}
+    tests = {dataset: test_digits(dataset, splits) for dataset, splits in digits.items()}
     rows = []
     print(f'{"trained on":12}{"pictures":12}{"n":>6}{"wrong":>16}{"rejected":>16}{"wrong, of kept":>18}')
     for dataset, other in (('mnist', 'usps'), ('usps', 'mnist')):
@@ -106,10 +105,10 @@ def main():
         kinds = {kind: seen(pictures, dataset) for kind, pictures in kinds.items()}
         nets = []
         for seed in args.seeds:
-            net = repro.Net(seed)
-            for _ in repro.train(net, *repro.load(dataset, 'train'), repro.PASSES, repro.RATE['sgd']):
+            net, training = repro.build(repro.RECIPES['reference'], seed)
+            for _ in repro.train(net, *digits[dataset]['train'], **training):
                 pass
-            nets.append((seed, net, predict.threshold(net, dataset)))
+            nets.append((seed, net, predict.threshold(net, *digits[dataset]['test'])))
         for kind, (X, labels) in kinds.items():
             for seed, net, least in nets:
                 out = repro.outputs(net, X)
@@ -127,8 +126,8 @@ def main():
         writer = csv.writer(f, lineterminator='\n')
         writer.writerow(COLUMNS)
         writer.writerows([f'{value:.3f}' if isinstance(value, float) else value for value in row] for row in rows)
-        prepro.write_file(args.out, f.getvalue().encode())
+        files.write_file(args.out, f.getvalue().encode())
 
 
 if __name__ == '__main__':
-    prepro.run(main)
+    cli.run(main)

@@ -2,25 +2,24 @@
 What a trained net makes of pictures of digits: yours, on paper or screen, one
 digit each.
 
-    python predict.py out/base/model.pt mine.png [more ...]
+    python -m experiments.predict out/reference-mnist/model.pt mine.png [more ...]
 
-MODEL is a model.pt that repro.py wrote; the args.json beside it says which
-digits it was trained on. A picture may be of any size, dark on light or light
-on dark, in colour or grey, with transparency or without, the digit anywhere in
-it, but nothing else. It is brought to 16x16 as those digits were: cropped, its
-aspect kept, and placed
+MODEL is a model.pt that repro.py wrote; the args.json beside it says how the
+net was made, and on which digits it was trained. A picture may be of any size,
+dark on light or light on dark, in color or gray, with transparency or without,
+the digit anywhere in it, but nothing else. It is brought to 16x16 as those
+digits were: cropped, its aspect kept, and placed
 
-mnist, mnist60k     in a 20x20 box, that with its centre of mass in the middle
-                    of 28x28, and this resized to 16x16
-usps                upright, as large as 16x16 allows, in the middle
+mnist, mnist60k, mnist-seedN    in a 20x20 box, that with its center of mass in
+                                the middle of 28x28, and this resized to 16x16
+usps                            upright, as large as 16x16 allows, in the middle
 
-and the ten outputs shown. As in section 5 of the paper, a digit whose two most
-active outputs are too close is rejected: closer than the run's own test digits
-must differ for 1% error on those that are kept.
+and the ten outputs shown, over the range of the squashing function; the target
+of the digit's class is marked |. As in section 5 of the paper, a digit whose
+two most active outputs are too close is rejected: closer than the test digits
+of its data set must differ for 1% error on those that are kept.
 """
-import argparse
 import io
-import json
 import math
 import os
 import sys
@@ -32,11 +31,12 @@ from PIL import Image, ImageOps
 
 import prepro
 import repro
-from prepro import DATASETS, fail, run, tensor_path, write_file
+from support import cli, files
+from support.cli import fail
 
 WORK = 256              # pixels: a longer side is brought to this before anything is measured
 CONTRAST = 0.05         # of the whole range from black to white: with less, a page is blank
-BAR = 40                # letters: an output of +1 in the bar chart
+BAR = 40                # letters: the longest in the bar chart
 
 
 class Unreadable(Exception):
@@ -46,11 +46,10 @@ class Unreadable(Exception):
 # ---------------------------------------------------------------------------------------------------------------------
 # from a file to ink: (h, w) in [0, 1], 0 the background
 
-def grey(image):
+def gray(image):
     """A Pillow image of any mode as float32 (h, w), 0 black to 1 white; transparency as if on paper."""
     if image.mode in ('I', 'F') or image.mode.startswith('I;'):          # more than 8 bits, which convert() would clip
-        scale = 65535 if image.mode != 'F' else 1
-        return np.asarray(shrunk(image.convert('F'))) / np.float32(scale)
+        return np.asarray(shrunk(Image.fromarray(stretched(np.asarray(image)))))
     transparent = image.mode in ('RGBA', 'RGBa', 'LA', 'La', 'PA') or 'transparency' in image.info
     image = shrunk(image.convert('RGBA' if transparent else 'RGB'))
     for paper in ('white', 'black'):    # on black where white shows nothing: white ink
@@ -60,6 +59,16 @@ def grey(image):
         if not transparent or np.ptp(v) > CONTRAST:
             break
     return v
+
+
+def stretched(v):
+    """Pixels v (h, w) of any range as float32 from 0, the darkest, to 1: how many of its bits it uses, no file says."""
+    v = v.astype(np.float32)
+    if not np.isfinite(v).all():
+        raise Unreadable('it has pixels that are not finite')
+    v = v / (np.abs(v).max() or 1)
+    v = v - v.min()
+    return v / v.max() if v.max() > CONTRAST else v                      # a blank page stays blank
 
 
 def shrunk(image):
@@ -72,7 +81,7 @@ def shrunk(image):
 
 def background(v):
     """
-    The light on an empty page, for each pixel of v (h, w): a plane, for photographs are seldom lit evenly. It starts as
+    The light on an empty page, for each pixel of v (h, w): a plane, as photographs are seldom lit evenly. It starts as
     the light at the edge, and is fitted to the third of the pixels that are nearest to it; the others may be ink.
     """
     y, x = np.indices(v.shape) / WORK
@@ -109,11 +118,17 @@ def ink(v):
 
 def opened(path):
     """The picture in a file, as ink (h, w)."""
+    if os.path.exists(path) and not os.path.isfile(path):                # a pipe would be waited for
+        raise Unreadable('it is not a file')
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error', Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return ink(grey(ImageOps.exif_transpose(image)))         # phones turn a photograph by a note in it
+                turned = ImageOps.exif_transpose(image)                  # phones turn a photograph by a note in it
+                if turned.mode == 'I' and image.format == 'TIFF' and image.tag_v2.get(339, (1,)) == (1,):
+                    # unsigned integers of 32 bits (339 is SampleFormat), which Pillow takes for signed
+                    turned = Image.fromarray(np.asarray(turned).view(np.uint32).astype(np.float32))
+                return ink(gray(turned))
     except Unreadable:
         raise
     except FileNotFoundError:
@@ -152,7 +167,7 @@ def deslanted(ink):
                                      Image.Resampling.BILINEAR))
 
 
-def normalised(ink, dataset):
+def normalized(ink, dataset):
     """Ink (h, w) as one of the data set's digits: X (1, 1, 16, 16) in [-1, 1]."""
     ink = cropped(ink)
     if dataset == 'usps':
@@ -167,8 +182,8 @@ def normalised(ink, dataset):
         page = np.zeros((16, 16), np.float32)
     else:
         mass = ink.sum()
-        centre = (ink.sum(1) @ np.arange(size[0]) / mass, ink.sum(0) @ np.arange(size[1]) / mass)
-        top, left = (min(max(round(14 - c), 0), 28 - n) for c, n in zip(centre, size))
+        center = (ink.sum(1) @ np.arange(size[0]) / mass, ink.sum(0) @ np.arange(size[1]) / mass)
+        top, left = (min(max(round(14 - c), 0), 28 - n) for c, n in zip(center, size))
         page = np.zeros((28, 28), np.float32)
     page[top:top + size[0], left:left + size[1]] = ink
     return prepro.tensors(np.round(255 * page).astype(np.uint8)[None], np.zeros(1))[0]
@@ -177,50 +192,42 @@ def normalised(ink, dataset):
 # ---------------------------------------------------------------------------------------------------------------------
 # the net and its answer
 
-def load(path, dataset):
-    """(net, dataset) of a run; dataset is what its args.json says, unless it is given."""
-    net = repro.Net()
+def load(path):
+    """(net, data set) of a run whose model.pt is at path."""
+    state, args = files.load_model(path)
     try:
-        state = torch.load(path, weights_only=True)
-    except OSError as e:
-        fail(f'cannot read {path}: {e.strerror}; to train a net: python repro.py')
-    except Exception:                   # zip, pickle and torch each have their own errors for a file that is not theirs
-        fail(f'{path} is not a model that repro.py wrote')
-    try:
+        net, _ = repro.build(args['settings'], seed=0)
         net.load_state_dict(state)
-    except Exception:                   # missing or other names, other shapes, not a dict
-        fail(f'{path} is not a model that repro.py wrote: it is not of the net of 1989')
-    if not all(p.isfinite().all() for p in net.parameters()):
-        fail(f'{path} has weights that are not finite')
-    if dataset is None:
-        args = os.path.join(os.path.dirname(path), 'args.json')
-        try:
-            with open(args, encoding='utf-8') as f:
-                dataset = json.load(f)['dataset']
-        except (OSError, ValueError, TypeError, KeyError):
-            pass
-        if dataset not in DATASETS:
-            fail(f'{args} does not say which digits the net was trained on; name them with --dataset')
-    return net, dataset
+        shown = repro.outputs(net, torch.zeros(1, 1, 16, 16))
+        if shown.shape != (1, 10) or not shown.isfinite().all() or not 0 < net.level < math.inf or not net.A > 0:
+            raise ValueError
+        return net, files.dataset(args['dataset'])
+    except Exception:                   # settings may be missing, unknown, of another type, or another net's
+        fail(f'{path} does not hold the net that args.json beside it describes, or that is damaged; '
+             'to train a net: python repro.py')
 
 
-def threshold(net, dataset):
-    """The least difference between the two most active outputs that is kept: 1% error on the test digits kept."""
-    X, Y = repro.load(dataset, 'test')
-    _, error, gap = repro.rejection_curve(repro.outputs(net, X, 'autograd'), Y.argmax(1))
+def threshold(net, X, Y):
+    """The least difference between the two most active outputs that is kept: 1% error on those kept, or infinity."""
+    _, error, gap = repro.rejection_curve(repro.outputs(net, X), Y.argmax(1))
     return float(gap[error <= 1].min(initial=math.inf))
 
 
-def answer(out, least):
-    """The ten outputs as a bar chart and a verdict, in lines of text. least: as threshold() has it, or None."""
+def answer(net, out, least):
+    """The net's ten outputs as a bar chart and a verdict, in lines of text. least: as threshold() has it, or None."""
+    def letters(y):
+        return min(max(0, round((y / net.A + 1) / 2 * BAR)), BAR)
     (first, second), (a, b) = (t.tolist() for t in out.topk(2))
-    chart = [f'  {c}  {"#" * max(0, round((y + 1) / 2 * BAR)):{BAR}} {y:+.2f}' for c, y in enumerate(out.tolist())]
+    bars = [f'{"#" * letters(y):{BAR}}' for y in out.tolist()]
+    target = letters(net.level)
+    chart = [f'  {c}  {bar[:target]}|{bar[target:]} {y:+.2f}' for c, (bar, y) in enumerate(zip(bars, out.tolist()))]
     gap = f'{first - second:.2f} ahead of {b}'
     if least is None:
         return [*chart, f'  answer: {a} ({gap})']
+    needed = f'for 1% error it takes {least:.2f}' if least < math.inf else 'nothing is enough for 1% error'
     if first - second < least:
-        return [*chart, f'  rejected: {a}, but only {gap}; for 1% error it takes {least:.2f}']
-    return [*chart, f'  answer: {a} ({gap}; for 1% error it takes {least:.2f})']
+        return [*chart, f'  rejected: {a}, but only {gap}; {needed}']
+    return [*chart, f'  answer: {a} ({gap}; {needed})']
 
 
 def sheet(X):
@@ -232,38 +239,37 @@ def sheet(X):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('model', metavar='MODEL', help='a model.pt that repro.py wrote')
+    parser = cli.parser(__doc__)
+    parser.add_argument('model', metavar='MODEL', type=cli.path, help='a model.pt that repro.py wrote')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='pictures, one digit each')
-    parser.add_argument('--dataset', choices=DATASETS,
-                        help='the digits that the net was trained on (default: what args.json beside MODEL says)')
-    parser.add_argument('--save', metavar='FILE.png', help='write what the net saw, the pictures side by side')
+    parser.add_argument('--save', metavar='FILE.png', type=cli.path,
+                        help='write what the net saw, the pictures side by side')
     args = parser.parse_args()
 
     torch.set_num_threads(1)
-    net, dataset = load(args.model, args.dataset)
-    if os.path.exists(tensor_path(dataset, 'test')):
-        least = threshold(net, dataset)
+    net, dataset = load(args.model)
+    folder = files.digits_path(dataset, '')
+    least = None
+    if os.path.exists(folder):
+        least = threshold(net, *files.load_digits(dataset)['test'])
     else:
-        least = None
-        print(f'nothing is rejected, for {tensor_path(dataset, "test")} is not there; '
-              f'run: python prepro.py --dataset {dataset}', file=sys.stderr)
+        cli.warn(f'nothing is rejected: the threshold takes the test digits in {folder}, which prepro.py makes')
     seen = []
     for path in args.images:
         try:
-            X = normalised(opened(path), dataset)
+            X = normalized(opened(path), dataset)
         except Unreadable as e:
             sys.stdout.flush()
             print(f'{os.path.basename(sys.argv[0])}: {path}: {e}', file=sys.stderr)
             continue
         seen.append(X)
-        print('\n'.join([path, *answer(repro.outputs(net, X, 'autograd')[0], least), '']), flush=True)
+        print('\n'.join([path, *answer(net, repro.outputs(net, X)[0], least), '']), flush=True)
     if args.save and seen:
-        write_file(args.save, sheet(torch.cat(seen)))
+        files.write_file(args.save, sheet(torch.cat(seen)))
         print(f'{args.save}: what the net saw')
     if len(seen) < len(args.images):
         sys.exit(1)
 
 
 if __name__ == '__main__':
-    run(main)
+    cli.run(main)

@@ -107,6 +107,27 @@ def write_json(path, found):
     write_file(path, f'{{\n{lines}\n}}\n'.encode())
 
 
+def read_table(path, remedy, **columns):
+    """The rows of a CSV file as dicts of these columns, among others. columns: {name: an argparse type, or str}."""
+    try:
+        lines = csv.DictReader(io.StringIO(read_file(path, remedy).decode(), newline=''))
+        if not set(columns) <= set(lines.fieldnames or ()):
+            raise ValueError(f'it has no column {", ".join(sorted(set(columns) - set(lines.fieldnames or ())))}')
+    except (ValueError, csv.Error) as e:
+        fail(f'{path} is not such a table ({e}); {remedy}')
+    rows = []
+    try:
+        for line in lines:
+            if None in line or None in line.values():
+                raise ValueError('it has not one value for each column')
+            rows.append({name: kind(line[name]) for name, kind in columns.items()})
+    except (ValueError, csv.Error, argparse.ArgumentTypeError) as e:
+        fail(f'{path}, line {lines.line_num}: {e}; {remedy}')
+    if not rows:
+        fail(f'{path} has no rows; {remedy}')
+    return rows
+
+
 def plain(t):
     """True if t is a tensor of float32 numbers that lie in memory one after the other."""
     return (isinstance(t, torch.Tensor) and t.layout == torch.strided and t.device.type == 'cpu'

@@ -14,8 +14,10 @@ import torch
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
-import prepro                                                            # noqa: E402 (found by the line above)
+import modern                                                            # noqa: E402 (found by the line above)
+import prepro                                                            # noqa: E402
 import support.files                                                     # noqa: E402
+from experiments import compare, figures                                 # noqa: E402
 from support import cli                                                  # noqa: E402
 
 ORIGINALS = Path(os.environ.get('LECUN1989_DATA') or REPO.parent / 'shared' / 'data')
@@ -142,6 +144,24 @@ def tiny_mnist(tmp_path, monkeypatch):
     splits = write_digits(tmp_path, 'mnist', 40, 20)
     monkeypatch.setitem(support.files.LABELS_SHA256, 'mnist', support.files.labels_sha256(splits))
     return tmp_path
+
+
+class Unknown(dict):
+    """LABELS_SHA256 with the same names, which promise nothing."""
+    def get(self, name, default=None):
+        return default
+
+
+@pytest.fixture
+def any_digits(monkeypatch):
+    """Any digits may be called mnist, usps or mnist60k, in this process; none are kept from one test to the next."""
+    monkeypatch.setattr(support.files, 'LABELS_SHA256', Unknown(support.files.LABELS_SHA256))
+    kept = compare.load, modern.load, figures.digits, figures.trained
+    for cache in kept:
+        cache.cache_clear()
+    yield
+    for cache in kept:
+        cache.cache_clear()
 
 
 @pytest.fixture(scope='session')

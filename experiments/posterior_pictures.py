@@ -1,0 +1,97 @@
+"""
+The pictures of posterior.py: prior against posterior for each setting, and the
+test results that the paper's training results predict, against the paper's.
+
+    python -m experiments.posterior_pictures [DRAWS.csv] [DIR]
+
+The same draws give the same bytes.
+"""
+import os
+
+import numpy as np
+
+from experiments import posterior
+from experiments.figures import BLACK, BLUE, GRAY, ORANGE, PALE, canvas, png
+from repro import PAPER
+from support import cli, files
+
+COLORS = {'training': BLUE, 'all': ORANGE}
+TITLES = {'unit': 'unit', 'share': "targets / unit's range", 'rate': 'learning rate', 'damping': 'damping',
+          'patterns': 'patterns for curvature', 'scheme': 'connection scheme', 'root': 'initial range',
+          'drawn_biases': 'initial biases', 'shuffled': 'constant order', 'half': 'MSE reported'}
+OPTIONS = {'unit': ('tanh', "LeCun's"), 'root': ('2.4/F', '2.4/√F'), 'drawn_biases': ('0', 'drawn'),
+           'shuffled': ('as stored', 'shuffled'), 'half': ('as it is', 'halved')}
+
+
+def kept(rows):
+    """The draws as columns, and which are kept given the training results and given all, by the middle tolerance."""
+    c = posterior.columns(rows)
+    return c, {given: posterior.kept(posterior.distance(c, PAPER, names), tolerances[1])
+               for given, (names, tolerances) in posterior.GIVEN.items()}
+
+
+def draw_posterior(rows, bins=8):
+    """Prior and posterior of each setting, in shares of the draws kept."""
+    c, which = kept(rows)
+    fig, axes = canvas(4.6, 2, 5, sharey=True)
+    for ax, (name, (kind, *values)) in zip(axes.flat, posterior.SETTINGS.items()):
+        if kind == 'one of':
+            shares = {given: [float((c[name][i] == value).mean()) for value in values] for given, i in which.items()}
+            edges = np.arange(len(values) + 1) - 0.5
+            names = OPTIONS.get(name, [str(value) for value in values])
+            ax.set_xticks(range(len(values)), names, rotation=0 if len(values) == 2 else 45, fontsize=8)
+        else:
+            scale = np.geomspace if kind == 'log-uniform' else np.linspace
+            at = scale(*values, bins + 1)
+            shares = {given: np.histogram(c[name][i], at)[0] / len(i) for given, i in which.items()}
+            edges = np.arange(bins + 1)
+            few = (0, bins // 2, bins)
+            form = '{:.0e}' if kind == 'log-uniform' else '{:.1f}'
+            ax.set_xticks(few, [form.format(at[j]).replace('e-0', 'e-') for j in few], fontsize=8)
+        ax.stairs(np.full(len(edges) - 1, 1 / (len(edges) - 1)), edges, fill=True, color=PALE, label='prior')
+        for given, share in shares.items():
+            what = {'training': 'the two training results', 'all': 'all results'}[given]
+            ax.stairs(share, edges, color=COLORS[given], linewidth=1.8, baseline=None,
+                      label=f'given {what}: {len(which[given])} draws')
+        ax.set_title(TITLES[name], fontsize=8.5)
+        ax.tick_params(axis='y', labelsize=8)
+        ax.grid(axis='x', visible=False)
+    fig.legend(*axes.flat[0].get_legend_handles_labels(), loc='outside lower center', ncols=3)
+    fig.supylabel('share of draws', fontsize=9)
+    return png(fig)
+
+
+def draw_predictive(rows, bins=14):
+    """The test results of the draws kept for their training results, and the paper's."""
+    c, which = kept(rows)
+    i = which['training']
+    fig, axes = canvas(3.0, 1, 3, sharey=True)
+    for ax, name, scale, title in zip(axes, ('test_loss', 'test_error', 'rejection'), (1000, 1, 1),
+                                      ('test MSE, 1e-3', 'test error, %', 'rejected for 1% error, %')):
+        values, half = scale * c[name][i], c['half'][i] == 1
+        ax.hist([values[~half], values[half]], bins, stacked=True, color=(BLUE, ORANGE),
+                label=('MSE as it is', 'MSE halved'))
+        ax.axvline(scale * PAPER[name], color=BLACK, label='the paper')
+        low, high = posterior.interval(values)
+        ax.axvspan(low, high, color=GRAY, alpha=0.15, linewidth=0, zorder=0, label='90% interval')
+        ax.set(title=title)
+    axes[0].set_ylabel('draws')
+    axes[0].yaxis.get_major_locator().set_params(integer=True)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=4)
+    return png(fig)
+
+
+def main():
+    parser = cli.parser(__doc__)
+    parser.add_argument('draws', nargs='?', default=os.path.join('results', 'posterior.csv'), metavar='DRAWS.csv')
+    parser.add_argument('folder', nargs='?', default='results', metavar='DIR')
+    args = parser.parse_args()
+    rows = posterior.read(args.draws)
+    for name, draw in (('posterior', draw_posterior), ('predictive', draw_predictive)):
+        path = os.path.join(args.folder, f'{name}.png')
+        files.write_file(path, draw(rows))
+        print(path)
+
+
+if __name__ == '__main__':
+    cli.run(main)

@@ -1,0 +1,493 @@
+"""support/runs.py: each run is done once and is one row, whatever is killed, interrupted, full, damaged or far away."""
+import contextlib
+import functools
+import importlib.util
+import itertools
+import math
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import types
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO))
+
+from support import runs                                                 # noqa: E402 (found by the line above)
+
+KEY, VALUES, WORDS = ('what', 'seed'), ('error', 'misses', 'note', 'seconds'), ('what', 'note')
+HEADER = 'what,seed,error,misses,note,seconds\n'
+LAYOUT = KEY, VALUES, WORDS
+
+
+def work(what, seed, pause=0.0):
+    """A run, as short as one can be."""
+    time.sleep(pause)
+    if what == 'kill' and seed == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == 'exit' and seed == 1:
+        sys.exit('script: no digits\nhere')
+    if what == 'raise' and seed == 1:
+        raise ValueError('a message\nof two lines')
+    if what == 'rest' and seed == 1:
+        return {'error': 1.0}
+    if what == 'diverge' and seed == 1:
+        return dict.fromkeys(VALUES, math.nan) | {'note': ''}
+    return {'error': math.sin(seed), 'misses': seed * seed, 'note': 'with, "a" comma', 'seconds': time.perf_counter()}
+
+
+def jobs(n, what='plain'):
+    return [{'what': what, 'seed': seed} for seed in range(n)]
+
+
+def run(path, n=4, what='plain', pause=0.0, **options):
+    options = {'threads': True, 'workers': 2} | options
+    return runs.run_all(functools.partial(work, pause=pause), jobs(n, what), str(path), *LAYOUT, **options)
+
+
+def message(capsys, function, *args, **kwargs):
+    """The line that a call ends the script with."""
+    with pytest.raises(SystemExit) as e:
+        function(*args, **kwargs)
+    text = str(e.value)
+    assert '\n' not in text and 'Traceback' not in capsys.readouterr().err
+    return text
+
+
+def untimed(rows):
+    return [{name: value for name, value in row.items() if name != 'seconds'} for row in rows]
+
+
+def lines(path):
+    """A file's rows, without the seconds, sorted; all of its lines are whole."""
+    content = Path(path).read_text()
+    assert content.startswith(HEADER) and content.endswith('\n')
+    return sorted(line.rpartition(',')[0] for line in content.splitlines()[1:])
+
+
+@contextlib.contextmanager
+def forked(*calls):
+    """Processes that make these calls: importing torch takes seconds, and a fork has it."""
+    processes = [multiprocessing.get_context('fork').Process(target=call) for call in calls]
+    for process in processes:
+        process.start()
+    yield processes
+    for process in processes:
+        process.join(20)
+        assert process.exitcode is not None
+        process.close()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# runs and rows
+
+def test_each_job_is_a_row_in_the_order_asked_for(tmp_path):
+    rows = run(tmp_path / 'new' / 'a.csv', 5)
+    assert [row['seed'] for row in rows] == list(range(5))
+    assert rows[2]['misses'] == 4 and rows[2]['error'] == 0.909297       # six digits, as in the file
+    assert rows[2]['note'] == 'with, "a" comma'
+    assert rows == sorted(runs.read_rows(str(tmp_path / 'new' / 'a.csv'), *LAYOUT), key=lambda row: row['seed'])
+
+
+def test_a_run_that_is_there_is_not_done_again(tmp_path):
+    path = tmp_path / 'a.csv'
+    before = run(path, 3)
+    assert run(path, 5)[:3] == before                                    # seconds and all
+    assert len(lines(path)) == 5
+    content = path.read_bytes()
+    assert runs.run_all(None, jobs(5)[::-1], str(path), *LAYOUT)[::-1] == run(path, 5)
+    assert path.read_bytes() == content
+
+
+def test_settings_are_part_of_what_was_run(tmp_path):
+    def work(settings, seed):
+        return {'error': 1 if settings == one else 2}
+    one, two = (runs.fingerprint({'rate': rate, 'net': ArgumentParser}) for rate in (0.03, 0.031))
+    path, layout = str(tmp_path / 'a.csv'), (('settings', 'seed'), ('error',), ('settings',))
+    for settings, error in (one, 1), (two, 2), (one, 1):
+        [row] = runs.run_all(work, [{'settings': settings, 'seed': 0}], path, *layout, threads=True)
+        assert row['error'] == error
+    assert len(runs.read_rows(path, *layout)) == 2
+
+
+def test_fingerprint():
+    base = {'b': 1, 'a': (1, 2), 'f': functools.partial(math.pow, 2), 'net': ArgumentParser}
+    assert runs.fingerprint(base) == runs.fingerprint(dict(reversed(base.items()))) == runs.fingerprint(dict(base))
+    assert len(runs.fingerprint(base)) == 8
+    assert len({runs.fingerprint(base | change) for change in
+                ({}, {'b': 2}, {'a': (2, 1)}, {'f': functools.partial(math.pow, 3)}, {'net': Path})}) == 5
+    for nameless in (lambda x: x, object()):
+        with pytest.raises(TypeError):
+            runs.fingerprint({'x': nameless})
+
+
+def test_a_job_given_twice_is_run_once(tmp_path):
+    assert len(runs.run_all(work, jobs(2) + jobs(2), str(tmp_path / 'a.csv'), *LAYOUT, threads=True)) == 2
+    assert len(lines(tmp_path / 'a.csv')) == 2
+
+
+def test_a_run_that_diverged_is_a_row(tmp_path):
+    rows = run(tmp_path / 'a.csv', 3, 'diverge')
+    assert math.isnan(rows[1]['error']) and math.isnan(rows[1]['misses'])
+    assert str(run(tmp_path / 'a.csv', 3, 'diverge')) == str(rows)       # read again, not run again
+    assert len(lines(tmp_path / 'a.csv')) == 3
+
+
+@pytest.mark.parametrize('what, said', [
+    ('raise', 'ValueError: a message of two lines (test_runs.py:'), ('exit', 'script: no digits here'),
+    ('rest', 'ValueError: its values are error, not')])
+def test_a_job_that_fails_is_reported_and_the_others_go_on(what, said, tmp_path, capsys):
+    path = tmp_path / 'a.csv'
+    with pytest.raises(SystemExit) as e:
+        run(path, 4, what)
+    assert '1 of 4 runs failed' in str(e.value)
+    [line] = capsys.readouterr().err.splitlines()
+    assert f'what={what} seed=1: {said}' in line
+    assert len(lines(path)) == 3
+
+
+def test_mean_sd():
+    nan = math.nan
+    assert runs.mean_sd([1, 2, 3]) == (2, 1, 3, 0)
+    assert runs.mean_sd([1.0, nan, None, 3.0]) == (2, pytest.approx(2**0.5), 2, 1)
+    assert runs.mean_sd([5.0, nan, nan]) == (5, None, 1, 2)
+    assert runs.mean_sd([nan, nan]) == (None, None, 0, 2)
+    assert runs.mean_sd([None]) == runs.mean_sd([]) == (None, None, 0, 0)
+
+
+def test_cores(tmp_path):
+    here = runs.cores(tmp_path)         # no control group here
+    assert here == len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else here >= 1
+    assert 1 <= runs.cores() <= here
+    group = tmp_path / 'sys' / 'fs' / 'cgroup'
+    (group / 'cpu').mkdir(parents=True)
+    for text, n in ('max 100000', here), ('50000 100000', 1), (f'{100000 * here} 100000', here), ('x', here):
+        (group / 'cpu.max').write_text(text + '\n')
+        assert runs.cores(tmp_path) == n
+    (group / 'cpu' / 'cpu.cfs_period_us').write_text('100000\n')
+    for quota, n in (-1, here), (99999, 1):
+        (group / 'cpu' / 'cpu.cfs_quota_us').write_text(f'{quota}\n')
+        assert runs.cores(tmp_path) == n
+
+
+def test_arguments():
+    parser = ArgumentParser()
+    runs.add_arguments(parser, 'out/a.csv')
+    assert vars(parser.parse_args([])) == {'jobs': None, 'cluster': None, 'out': 'out/a.csv'}
+    assert parser.parse_args(['--jobs', '3']).jobs == 3
+    for wrong in (['--jobs', '0'], ['--jobs', '2', '--cluster', 'a']):
+        with pytest.raises(SystemExit):
+            parser.parse_args(wrong)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the file
+
+@pytest.mark.parametrize('content', ['', HEADER, 'what,se', HEADER + 'plain,0,0.1,2'])
+def test_a_file_of_a_run_that_was_killed_is_gone_on_with(content, tmp_path):
+    path = tmp_path / 'a.csv'
+    path.write_text(content)
+    run(path, 3)
+    run(tmp_path / 'fresh.csv', 3)
+    assert lines(path) == lines(tmp_path / 'fresh.csv')
+
+
+GOOD = HEADER + 'plain,7,0.5,3,x,1.5\n'
+
+
+@pytest.mark.parametrize('content, said', [
+    ('a note', 'its first line is not'), ('a,b\n1,2\n', 'its first line is not'), ('\n', 'its first line is not'),
+    (HEADER.rstrip() + ',more\n', 'its first line is not'), ('\ufeff' + HEADER, 'its first line is not'),
+    (GOOD + 'plain,8,1\n', 'line 3: it has 3 fields, not 6'), (GOOD + 'plain,8,1,2,x,3,4\n', 'line 3: it has 7 fields'),
+    (GOOD + 'a,b\n', 'line 3: it has 2'),
+    (GOOD + 'plain,8,much,3,x,1\n', "line 3: error is 'much', not a number"),
+    (GOOD + 'plain,,1,3,x,1\n', "line 3: seed is ''"), (GOOD + 'plain,nan,1,3,x,1\n', "line 3: seed is 'nan'"),
+    *[(GOOD + f'plain,8,{number},3,x,1\n', f'line 3: error is {number[:20]!r}') for number in
+      ('inf', '-inf', '1e999', '1_0', ' 1', '0x1', '\u0661', '1e', '9' * 5000)],
+    (GOOD + 'plain,8,nan,3,x,1\n', 'line 3: some of its values are nan'),
+    (GOOD + 'plain,8,1,3,x,nan\n', 'line 3: some of its values are nan'),
+    (GOOD + f'plain,8,1,3,{"x" * 140_000},1\n', 'line 3: field larger'), (GOOD + f'{"x" * 140_000}\n', 'line 3: field'),
+    (GOOD + 'pl\0ain,8,1,3,x,1\n', 'line 3: it has a NUL'), (GOOD + '"plain,8,1,3,x,1\n', 'line 3: '),
+    (GOOD + 'plain,8,1,3,x\r,1\n', 'line 3: '), (GOOD.encode() + b'\xff,8,1,3,x,1\n', "line 3: 'utf-8'"),
+    (GOOD + HEADER + 'plain,7,0.25,3,x,1.5\n', 'lines 2 and 4: two different results of one run'),
+    (GOOD + 'plain,7,nan,nan,x,nan\n', 'lines 2 and 3: two different'),
+], ids=itertools.count())
+def test_what_is_no_row_is_one_line(content, said, tmp_path, capsys):
+    path = tmp_path / 'a.csv'
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = path.read_bytes()
+    for function in (runs.read_rows, functools.partial(runs.run_all, work, jobs(1))):
+        text = message(capsys, function, str(path), *LAYOUT)
+        assert 'a.csv' in text and said in text and len(text) < 400
+    assert path.read_bytes() == before
+
+
+def test_readers_refuse_a_cut_off_line(tmp_path, capsys):
+    path = tmp_path / 'a.csv'
+    path.write_text(GOOD + 'plain,8,0.5')
+    assert 'its last line is cut off' in message(capsys, runs.read_rows, str(path), *LAYOUT)
+
+
+def test_files_joined_by_cat(tmp_path):
+    run(tmp_path / 'a.csv', 3)
+    run(tmp_path / 'b.csv', 5)          # three runs are in both, alike but for their seconds
+    (tmp_path / 'c.csv').write_bytes((tmp_path / 'a.csv').read_bytes() + (tmp_path / 'b.csv').read_bytes())
+    assert untimed(run(tmp_path / 'c.csv', 5)) == untimed(run(tmp_path / 'b.csv', 5))
+    assert len(runs.read_rows(str(tmp_path / 'c.csv'), *LAYOUT)) == 5
+    (tmp_path / 'd.csv').write_bytes((tmp_path / 'c.csv').read_bytes().replace(b'\n', b'\r\n'))     # by way of Windows
+    assert untimed(run(tmp_path / 'd.csv', 5)) == untimed(run(tmp_path / 'b.csv', 5))
+
+
+def test_a_pipe_a_folder_a_device(tmp_path, capsys):
+    os.mkfifo(tmp_path / 'pipe')
+    (tmp_path / 'file').write_text('')
+    for path in (tmp_path / 'pipe', tmp_path, '/dev/full', '/dev/null', tmp_path / 'file' / 'a.csv', ''):
+        assert str(path) in message(capsys, run, path)
+
+
+def test_read_only(tmp_path, capsys, monkeypatch):
+    path = tmp_path / 'a.csv'
+    rows = run(path, 3)
+    monkeypatch.setattr(runs.os, 'open', lambda *args: (_ for _ in ()).throw(PermissionError(13, 'Permission denied')))
+    assert run(path, 3) == rows
+    assert 'Permission denied; name another' in message(capsys, run, path, 4)
+    assert 'Permission denied; name another' in message(capsys, run, tmp_path / 'new.csv', 4)
+
+
+def test_no_room_on_the_disk(tmp_path, capsys):
+    path, limits = tmp_path / 'a.csv', resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size in (10, 100):              # not enough for the header; for the second or third row
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            text = message(capsys, run, path, 5)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert 'cannot write' in text and 'the rows before are kept' in text
+        assert path.read_text() == '' or len(lines(path)) in (1, 2)
+    run(path, 5)
+    assert len(lines(path)) == 5
+
+
+def test_a_file_that_is_taken_away_under_a_run(tmp_path, capsys):
+    path = tmp_path / 'a.csv'
+    timer = threading.Timer(0.3, path.unlink)
+    timer.start()
+    assert 'was removed or replaced' in message(capsys, run, path, 20, pause=0.1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# several processes, and their ends
+
+def test_processes_on_one_file_do_each_run_once(tmp_path, capfd):
+    run(tmp_path / 'fresh.csv', 12)
+    for n in range(3):
+        path = tmp_path / f'{n}.csv'
+        call = functools.partial(run, path, 12, pause=0.01)
+        with forked(call, call, call):
+            pass
+        assert lines(path) == lines(tmp_path / 'fresh.csv')
+        waited = capfd.readouterr().err.splitlines()
+        assert 1 <= len(waited) <= 2 and f'another process is writing {path}; waiting' in waited[0]
+
+
+def test_killed_at_any_moment_then_resumed(tmp_path):
+    path, moments = tmp_path / 'a.csv', random.Random(0)
+    for n in range(12):
+        with forked(functools.partial(run, path, 200, pause=0.02)) as [process]:
+            time.sleep(moments.uniform(0, 0.15))
+            while n == 11 and (not path.exists() or path.read_text().count('\n') < 3):
+                time.sleep(0.01)
+            process.kill()
+    assert 2 <= len(lines(path)) < 200
+    run(path, 200)
+    run(tmp_path / 'fresh.csv', 200)
+    assert lines(path) == lines(tmp_path / 'fresh.csv')
+
+
+SCRIPT = f"""
+import sys
+sys.path[:0] = [{str(REPO)!r}, {str(REPO / 'tests')!r}]
+from support import cli, runs
+
+KEY, VALUES = ('seed',), ('error', 'seconds')
+
+
+def work(seed):
+    import test_runs
+    print(f'begun {{seed}}', flush=True)
+    row = test_runs.work('plain', seed, pause=0.05 if seed < 3 else 60)
+    return {{name: row[name] for name in VALUES}}
+
+
+if __name__ == '__main__':
+    cli.run(lambda: runs.run_all(work, [{{'seed': n}} for n in range(9)], 'a.csv', KEY, VALUES, (), workers=2,
+                                 threads='threads' in sys.argv))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('how', ['threads', 'processes'])
+def test_interrupted(how, tmp_path):
+    """Ctrl-C goes to all processes of the terminal."""
+    (tmp_path / 'script.py').write_text(SCRIPT)
+    p = subprocess.Popen([sys.executable, 'script.py', how], cwd=tmp_path, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True, start_new_session=True)
+    for line in p.stdout:
+        if line == 'begun 4\n':
+            break
+    start = time.perf_counter()
+    os.killpg(p.pid, signal.SIGINT)
+    err = p.communicate(timeout=30)[1]
+    assert time.perf_counter() - start < 2
+    assert p.returncode == 130 and err == 'interrupted\n'
+    assert len((tmp_path / 'a.csv').read_text().splitlines()) == 4
+    with pytest.raises(ProcessLookupError):                              # nobody of them is left
+        deadline = time.perf_counter() + 5
+        while time.perf_counter() < deadline:
+            os.killpg(p.pid, 0)
+            time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_script(tmp_path):
+    (tmp_path / 'script.py').write_text(SCRIPT)
+    p = subprocess.Popen([sys.executable, 'script.py'], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+                         start_new_session=True)
+    for line in p.stdout:
+        if line == 'begun 4\n':
+            break
+    p.kill()
+    p.communicate(timeout=10)           # until the last process has closed its stdout
+    assert len((tmp_path / 'a.csv').read_text().splitlines()) == 4
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_takes_one_run_with_it(tmp_path, capsys):
+    path = tmp_path / 'a.csv'
+    with pytest.raises(SystemExit) as e:
+        run(path, 4, 'kill', threads=False)
+    assert '1 of 4 runs failed' in str(e.value)
+    assert 'what=kill seed=1: its process was killed by SIGKILL' in capsys.readouterr().err
+    assert len(lines(path)) == 3
+
+
+@pytest.mark.slow
+def test_processes_give_the_rows_of_threads(tmp_path):
+    assert untimed(run(tmp_path / 'a.csv', threads=False)) == untimed(run(tmp_path / 'b.csv'))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# a cluster
+
+needs_dask = pytest.mark.skipif(importlib.util.find_spec('distributed') is None, reason='needs distributed')
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """(the address of a scheduler, its process, two workers')"""
+    address = f'127.0.0.1:{free_port()}'
+    env = os.environ | {'PYTHONPATH': f'{REPO}{os.pathsep}{REPO / "tests"}'}
+    started = []
+
+    def start(*argv):
+        with open(tmp_path / f'{len(started)}.log', 'w') as log:
+            started.append(subprocess.Popen([sys.executable, '-m', 'dask', *argv], cwd=tmp_path, env=env, stdout=log,
+                                            stderr=log, start_new_session=True))
+        return started[-1]
+
+    host, port = address.split(':')
+    scheduler = start('scheduler', '--host', host, '--port', port, '--no-dashboard')
+    workers = [start('worker', address, '--nthreads', '1', '--no-nanny', '--no-dashboard') for _ in range(2)]
+    yield f'tcp://{address}', scheduler, workers
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@needs_dask
+@pytest.mark.slow
+def test_a_cluster_that_loses_a_worker_gives_the_same_rows(cluster, tmp_path, capfd, monkeypatch):
+    address, _, workers = cluster
+    path = tmp_path / 'a.csv'
+
+    def kill_one_in_mid_run():
+        while not path.exists() or path.read_text().count('\n') < 5:
+            time.sleep(0.05)
+        workers[0].kill()
+
+    killer = threading.Thread(target=kill_one_in_mid_run)
+    killer.start()
+    rows = run(path, 30, pause=0.2, threads=False, cluster=address)
+    killer.join()
+    err = [line for line in capfd.readouterr().err.splitlines() if 'waiting for them' not in line]
+    assert err == []
+    assert untimed(rows) == untimed(run(tmp_path / 'fresh.csv', 30))
+    assert lines(path) == lines(tmp_path / 'fresh.csv')
+
+    with pytest.raises(SystemExit):     # a failed run there is as one here
+        run(tmp_path / 'b.csv', 4, 'exit', cluster=address)
+    assert 'what=exit seed=1: script: no digits here' in capfd.readouterr().err
+    assert len(lines(tmp_path / 'b.csv')) == 3
+
+    monkeypatch.setattr(runs, 'version', lambda: 'newer')                # of the scripts here
+    with pytest.raises(SystemExit):
+        run(tmp_path / 'c.csv', 1, cluster=address)
+    assert 'has other scripts, or older ones; start it anew' in capfd.readouterr().err
+    assert lines(tmp_path / 'c.csv') == []
+
+
+def test_a_function_of_the_script_itself_has_a_name_elsewhere(monkeypatch):
+    script = types.ModuleType('__main__')
+    script.__file__ = __file__
+    monkeypatch.setitem(sys.modules, '__main__', script)
+    there = types.FunctionType(work.__code__, {'__name__': '__main__'}, 'work')
+    assert there.__module__ == '__main__'
+    found = runs.importable(functools.partial(there, pause=1.0))
+    assert found.func is work and found.keywords == {'pause': 1.0}
+
+
+@needs_dask
+@pytest.mark.slow
+def test_a_scheduler_that_is_killed(cluster, tmp_path, capsys):
+    address, scheduler, _ = cluster
+    path = tmp_path / 'a.csv'
+
+    def kill_in_mid_run():
+        while not path.exists() or path.read_text().count('\n') < 5:
+            time.sleep(0.05)
+        scheduler.kill()
+
+    threading.Thread(target=kill_in_mid_run).start()
+    assert 'is gone; the rows before are kept' in message(capsys, run, path, 30, pause=0.2, cluster=address)
+    run(path, 30)
+    assert len(lines(path)) == 30
+
+
+@needs_dask
+@pytest.mark.parametrize('address', [pytest.param('127.0.0.1:1', marks=pytest.mark.slow), 'no address', 'foo://bar:1'])
+def test_no_scheduler(address, tmp_path, capfd):
+    with pytest.raises(SystemExit) as e:
+        run(tmp_path / 'a.csv', cluster=address)
+    assert f'no Dask scheduler answers at {address}' in str(e.value)
+    assert capfd.readouterr().err == ''
+
+
+def test_no_dask(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'distributed', None)
+    assert 'pip install distributed' in message(capsys, run, tmp_path / 'a.csv', cluster='tcp://127.0.0.1:1')
