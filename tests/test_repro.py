@@ -155,6 +155,15 @@ def test_initial_weights_are_uniform_within_the_range_of_the_fan_in(root):
 
 
 @pytest.mark.parametrize('make', [repro.Net, repro.FullNet])
+def test_drawn_biases_are_in_their_weights_range_and_leave_the_weights_as_they_were(make):
+    net, other = make(root=False, drawn_biases=True), make(root=False)
+    for name, fan_in in (('H1', 25), ('H2', 200), ('H3', 192 if make is repro.Net else 256), ('out', len(net.outw))):
+        if hasattr(net, f'{name}w'):
+            assert torch.equal(getattr(net, f'{name}w'), getattr(other, f'{name}w'))
+            assert 0.5 < getattr(net, f'{name}b').abs().max() * fan_in / 2.4 <= 1
+
+
+@pytest.mark.parametrize('make', [repro.Net, repro.FullNet])
 @pytest.mark.parametrize('engine', ENGINES)
 def test_weights_change_after_each_pattern_in_the_order_given(engine, make):
     X, T = random_patterns(6)
