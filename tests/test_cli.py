@@ -3,6 +3,7 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -28,8 +29,10 @@ def script(folder, body):
     ('threading.Thread(target=time.sleep, args=[60]).start(); raise KeyboardInterrupt', 130, '', ['interrupted']),
 ], ids=['done', 'fails', 'warns once', 'interrupted', 'interrupted beside a thread'])
 def test_status_and_lines(body, status, out, err, tmp_path):
+    start = time.monotonic()
     said = shell(script(tmp_path, body), cwd=tmp_path)
     assert (said.status, said.out, said.err) == (status, out, err)
+    assert time.monotonic() - start < 30                                 # no thread is waited for
 
 
 def test_a_name_that_the_terminal_cannot_print_is_shown_in_escapes(tmp_path):

@@ -534,6 +534,8 @@ def test_a_run_cut_short_keeps_its_measurements_and_has_no_model(signum, status,
     rows = metrics(folder)
     assert [(int(row['pass']), row['split']) for row in rows] == [(n, split) for n in range(1, len(rows) // 2 + 1)
                                                                  for split in ('train', 'test')]
+    seconds = [float(row['seconds']) for row in rows]                    # of training, since the first pass
+    assert seconds == sorted(seconds) and seconds[0] < seconds[2] < seconds[4]
     assert {name for name in files(folder) if not name.endswith('.part')} == {'args.json', 'metrics.csv'}
 
 
