@@ -74,7 +74,7 @@ def test_counts_are_the_papers():
 def test_each_unit_sees_as_many_inputs_as_the_paper_says():
     x = random_patterns(1)[0].requires_grad_()
     H1, H2, H3, out = repro.Net().layers(x)
-    reach = [range(max(2*i - 2, 0), min(2*i + 3, 16)) for i in range(8)]         # 5 wide, stride 2, centered on its pixel
+    reach = [range(max(2*i - 2, 0), min(2*i + 3, 16)) for i in range(8)]         # 5 wide, two apart, around its pixel
     for m, r, c in ((0, 3, 3), (5, 0, 0), (11, 7, 2)):
         seen = seen_by(H1[0, m, r, c], x)[0, 0]
         assert seen.sum() == len(reach[r]) * len(reach[c]) and seen[reach[r]][:, reach[c]].all()
@@ -215,8 +215,8 @@ def test_a_trained_net_is_an_ordinary_module(make, engine):
 def squared_jacobians(net, x):
     """
     {parameter's name: curvature} for one pattern, by brute force: d2E/ds2 of each layer's weighted sums from the layer
-    above by autograd's Jacobians, squared, with nothing but the net's definition; then d2E/dw2 of the weights that enter
-    those sums.
+    above by autograd's Jacobians, squared, with nothing but the net's definition; then d2E/dw2 of the weights that
+    enter those sums.
     """
     p = {name: q.detach() for name, q in net.named_parameters()}
     found = {}
@@ -551,7 +551,8 @@ def test_make_trains_again_what_has_not_ended_and_nothing_else(tmp_path):
         os.utime(tmp_path / name, (when, when))
 
     def would_run():
-        p = subprocess.run(['make', '-n'], cwd=tmp_path, env={'PATH': os.environ['PATH']}, capture_output=True, text=True)
+        p = subprocess.run(['make', '-n'], cwd=tmp_path, env={'PATH': os.environ['PATH']},
+                           capture_output=True, text=True)
         assert p.returncode == 0, p.stderr
         return re.findall(r'^\S*python (\w+\.py)', p.stdout, re.M)
     assert would_run() == []
