@@ -112,9 +112,8 @@ def main():
     us = {name: s * 1e6 for name, s in seconds.items()}
 
     def seeds(n):
-        runs = [repro.Net(seed) for seed in range(n)]
         with ThreadPoolExecutor(runs.cores()) as pool:
-            list(pool.map(lambda net: backprop.train_pass(net, X, T, rates, order), runs))
+            list(pool.map(lambda seed: backprop.train_pass(repro.Net(seed), X, T, rates, order), range(n)))
 
     n = 2 * runs.cores()
     whole = {}
