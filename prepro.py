@@ -65,7 +65,7 @@ def embedded():
 def mnist(root):
     """{split: (images, labels)}: all of MNIST, from root/MNIST/raw, downloaded if it is not there."""
     raw = os.path.join(root, 'MNIST', 'raw')
-    from torchvision import datasets    # here, for it costs a second that the embedded digits do without
+    from torchvision import datasets    # here: the embedded digits do without it, and it costs a second
     sets = originals(raw, MNIST_MD5, lambda train: datasets.MNIST(root, train=train, download=True))
     for name, md5 in MNIST_MD5.items():
         path, remedy = os.path.join(raw, name), 'delete it, and it is downloaded again'
@@ -78,12 +78,12 @@ def usps(root):
     """{split: (images, labels)}: the paper's digits, from root/USPS, downloaded if they are not there."""
     from torchvision import datasets
     folder = os.path.join(root, 'USPS')
-    files = {split: name for split, (_, name, _) in datasets.USPS.split_list.items()}
-    sets = originals(folder, files.values(), lambda train: datasets.USPS(folder, train=train, download=True))
+    names = {split: name for split, (_, name, _) in datasets.USPS.split_list.items()}
+    sets = originals(folder, names.values(), lambda train: datasets.USPS(folder, train=train, download=True))
     digits = {split: (d.data, np.array(d.targets)) for split, d in sets.items()}
     for split, (images, labels) in digits.items():
         if hashlib.sha256(images.tobytes() + labels.astype(np.uint8).tobytes()).hexdigest() != USPS_SHA256[split]:
-            fail(f'{os.path.join(folder, files[split])} does not hold the {split} digits of USPS; '
+            fail(f'{os.path.join(folder, names[split])} does not hold the {split} digits of USPS; '
                  'delete it, and it is downloaded again')
     return digits
 

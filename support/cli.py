@@ -1,10 +1,11 @@
 """The shell's side of a script: how it ends, what its arguments may be, and its progress bar."""
 import argparse
-import errno
+import contextlib
 import functools
 import math
 import os
 import sys
+import threading
 
 
 def fail(message):
@@ -15,26 +16,53 @@ def fail(message):
 @functools.cache
 def warn(message):
     """One line on stderr, once."""
-    print(f'{os.path.basename(sys.argv[0])}: {message}', file=sys.stderr)
+    with contextlib.suppress(AttributeError, OSError):                   # stderr may be closed or full
+        print(f'{os.path.basename(sys.argv[0])}: {message}', file=sys.stderr, flush=True)
 
 
 def run(main):
-    """Call main as a script's body, and end as a shell expects: 130 after Ctrl-C, 1 where it cannot print."""
-    if sys.stdout:                      # a name that the terminal cannot show is shown in escapes
-        sys.stdout.reconfigure(errors='backslashreplace')
+    """
+    Call main as a script's body, and end as a shell expects: 0; 1 with a line on stderr; 2 for bad arguments; 130 after
+    Ctrl-C, at once, whatever other threads are doing.
+    """
+    for fd in 0, 1, 2:
+        try:
+            os.fstat(fd)
+        except OSError:                 # closed: the next file that is opened would get what is printed
+            os.open(os.devnull, os.O_RDWR)
     try:
-        main()
-        sys.stdout and sys.stdout.flush()
+        if sys.stdout is None:          # closed; the files are written all the same
+            sys.stdout = open(os.devnull, 'w')
+        sys.stdout.reconfigure(errors='backslashreplace')                # a name that the terminal cannot show
+        try:
+            main()
+            sys.stdout.flush()
+        except OSError as e:
+            if e.filename:              # an error of a file, and a defect here: files are guarded where they are touched
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)                 # what is left to print goes nowhere
+            if not isinstance(e, BrokenPipeError):                       # `python repro.py | head` ends without a word
+                fail(f'cannot print: {e.strerror}')
+            sys.exit(1)
     except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr, flush=True)
-        os._exit(130)                   # at once, whatever other threads are doing
-    except OSError as e:
-        if e.errno not in (errno.EPIPE, errno.ENOSPC):
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)                     # what is left to print goes nowhere
-        if e.errno == errno.ENOSPC:     # `python repro.py > file` on a full disk
-            fail(f'cannot print: {e.strerror}')
-        sys.exit(1)                     # `python repro.py | head`
+        end(130, 'interrupted', at_once=True)
+    except SystemExit as e:
+        status, message = (1, e.code) if isinstance(e.code, str) else (e.code or 0, None)
+        end(status, message, at_once=any(not thread.daemon and thread is not threading.main_thread()
+                                         for thread in threading.enumerate()))
+
+
+def end(status, message, at_once):
+    """Say a last line and exit, without waiting for other threads if that is to be at once."""
+    for fd, stream, text in (1, sys.stdout, ''), (2, sys.stderr, f'{message}\n' if message else ''):
+        try:
+            stream.write(text)
+            stream.flush()
+        except (AttributeError, OSError):                                # closed or full: Python would try again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+    if at_once:
+        os._exit(status)
+    sys.exit(status)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -103,9 +131,9 @@ class Quiet:
 
 
 def progress(*args, **kwargs):
-    """tqdm's progress bar, on a terminal only; no bar where tqdm is not installed."""
+    """tqdm's progress bar, on a terminal only; no bar where tqdm is not installed, or stderr is closed."""
     try:
         from tqdm import tqdm
     except ImportError:
         return Quiet(*args, **kwargs)
-    return tqdm(*args, disable=None, **kwargs)
+    return tqdm(*args, disable=None, **kwargs) if sys.stderr else Quiet(*args, **kwargs)

@@ -1,21 +1,60 @@
-"""backprop.py against autograd, finite differences and brute force; and that a run depends on nothing but its seed."""
+"""support/backprop.py against slow loops, autograd, finite differences and brute force; its runs; its cache."""
+import os
+import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-import backprop
-import compare
 import prepro
 import repro
+from support import backprop
 
-TABLES = {'blocks': repro.BLOCKS, 'cyclic': compare.CYCLIC, 'random': compare.random_table(7)}
-SETTINGS = [
-    dict(seed=1),
-    dict(seed=2, A=1.7159, S=2 / 3, table=TABLES['cyclic']),
-    dict(seed=3, A=0.5, S=1.9, table=TABLES['random'], root=False, out_bias=0.2),
-]
+REPO = Path(backprop.__file__).resolve().parent.parent
+
+
+class Reference(torch.nn.Module):
+    """The net of any size, as PyTorch computes it. n1, n2 maps in H1, H2, each of H2's sees k; or none: 256-h-10."""
+
+    def __init__(self, n1, n2, k, h, table='random', A=1.7159, S=2 / 3, softmax=False):
+        super().__init__()
+        self.A, self.S, self.softmax = A, S, softmax
+        g = torch.Generator().manual_seed(n1 + h)
+        shapes = {'H3w': (16*n2 or 256, h), 'H3b': (h,), 'outw': (h, 10), 'outb': (10,)}
+        if n1:
+            shapes |= {'H1w': (n1, 1, 5, 5), 'H1b': (n1, 8, 8), 'H2w': (n2, k, 5, 5), 'H2b': (n2, 4, 4)}
+            self.table = {'random': [torch.randperm(n1, generator=g)[:k].tolist() for _ in range(n2)],
+                          'cyclic': [[(m + i) % n1 for i in range(k)] for m in range(n2)],
+                          'blocks': [[(k // 2 * (3 * m // n2) + i) % n1 for i in range(k)] for m in range(n2)]}[table]
+        for name, shape in shapes.items():
+            size = 1.2 / (25 if name == 'H1w' else 25*k if name == 'H2w' else shape[0] if name[-1] == 'w' else 9)**0.5
+            setattr(self, name, torch.nn.Parameter((torch.rand(shape, generator=g) * 2 - 1) * size))
+
+    def squash(self, s):
+        return self.A * torch.tanh(self.S * s)
+
+    def sums2(self, y1, w):
+        y = F.pad(y1, (2, 2, 2, 2), value=-1.0)
+        return torch.cat([F.conv2d(y[:, row], w[m:m + 1], stride=2) for m, row in enumerate(self.table)], 1)
+
+    def forward(self, x):
+        if hasattr(self, 'table'):
+            x = self.squash(F.conv2d(F.pad(x, (2, 2, 2, 2), value=-1.0), self.H1w, stride=2) + self.H1b)
+            x = self.squash(self.sums2(x, self.H2w) + self.H2b)
+        x = self.squash(x.flatten(1) @ self.H3w + self.H3b) @ self.outw + self.outb
+        return x if self.softmax else self.squash(x)
+
+    def cost(self, x, t):
+        return F.cross_entropy(self(x), t.argmax(1)) if self.softmax else (t - self(x)).square().mean()
+
+
+NETS = [(12, 12, 8, 30, 'blocks'), (12, 12, 8, 30, 'cyclic', 1.0, 1.0), (12, 12, 8, 10), (2, 2, 1, 30), (5, 5, 3, 40),
+        (16, 7, 16, 33), (24, 24, 8, 30), (0, 0, 0, 40), (0, 0, 0, 7), (5, 12, 4, 20, 'cyclic', 1.0, 1.0, True)]
 
 
 def digits(n, seed=0, level=1.0):
@@ -30,16 +69,6 @@ def rates_of(net, rate):
     return dict.fromkeys(dict(net.named_parameters()), rate)
 
 
-def random_biases(net, seed=5):
-    """Biases of the size of the weights: zeros would hide one that is never read."""
-    g = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, p in net.named_parameters():
-            if name.endswith('b'):
-                p.copy_(torch.rand(p.shape, generator=g) * 0.4 - 0.2)
-    return net
-
-
 def gradients(net, X, T):
     """{name: dE/dw} for one pattern, by a step of rate 1: w - (w - g). Changes net."""
     before = {name: p.detach().double().clone() for name, p in net.named_parameters()}
@@ -47,217 +76,229 @@ def gradients(net, X, T):
     return {name: before[name] - p.detach().double() for name, p in net.named_parameters()}
 
 
-@pytest.mark.parametrize('settings', SETTINGS)
-@pytest.mark.parametrize('level', [1.0, 0.8])
-def test_gradient_of_every_parameter_is_autograds(settings, level):
-    net = random_biases(repro.Net(**settings))
-    X, T = digits(1, level=level)
-    (T - net(X)).square().mean().backward()
-    expected = {name: p.grad.clone() for name, p in net.named_parameters()}
-    found = gradients(net, X, T)
-    for name, g in expected.items():
-        assert g.abs().max() > 0
-        # a step of 1 rounds the weights to 6e-8 of their size; beyond that the gradients agree to 1e-5 of the largest
-        assert (found[name] - g).abs().max() <= 1e-5 * g.abs().max() + 1.2e-7, name
-
-
-def test_gradient_agrees_with_finite_differences():
-    net = random_biases(repro.Net(4, A=1.7159, S=2 / 3, table=TABLES['random']))
+@pytest.mark.parametrize('size', NETS)
+def test_gradients_are_autograds_and_finite_differences(size):
+    net, exact = Reference(*size), Reference(*size).double()
     X, T = digits(1)
-    exact = repro.Net(4, A=1.7159, S=2 / 3, table=TABLES['random']).double()
-    exact.load_state_dict(net.state_dict())
+    exact.cost(X.double(), T.double()).backward()
     found = gradients(net, X, T)
     g = torch.Generator().manual_seed(0)
     for name, p in exact.named_parameters():
-        for _ in range(12):
-            index = tuple(int(torch.randint(n, (1,), generator=g)) for n in p.shape)
-            with torch.no_grad():
-                costs = []
-                for h in (1e-5, -2e-5):
-                    p[index] += h
-                    costs.append(float((T.double() - exact(X.double())).square().mean()))
-                p[index] += 1e-5
-            assert float(found[name][index]) == pytest.approx((costs[0] - costs[1]) / 2e-5, rel=1e-3, abs=3e-7), name
+        assert p.grad.abs().max() > 0
+        assert (found[name] - p.grad).abs().max() <= 2e-5 * p.grad.abs().max() + 2.4e-7, name
+        index = tuple(int(torch.randint(n, (1,), generator=g)) for n in p.shape)
+        with torch.no_grad():
+            costs = []
+            for h in (1e-5, -2e-5):
+                p[index] += h
+                costs.append(float(exact.cost(X.double(), T.double())))
+            p[index] += 1e-5
+        assert float(found[name][index]) == pytest.approx((costs[0] - costs[1]) / 2e-5, rel=1e-3, abs=5e-7), name
 
 
-@pytest.mark.parametrize('settings', SETTINGS)
-def test_compiled_and_autograd_engines_end_with_the_same_weights(settings):
+def test_a_step_is_what_slow_loops_make_it():
+    """The paper's equations, unit by unit."""
+    net = Reference(3, 2, 2, 4)
+    A, S, rate = net.A, net.S, 0.1
+    p = {name: q.detach().double().numpy().copy() for name, q in net.named_parameters()}
+    X, T = digits(1)
+    image, y1 = -np.ones((20, 20)), -np.ones((3, 12, 12))
+    image[2:18, 2:18] = X[0, 0]
+    y2, d1, d2 = np.zeros((2, 4, 4)), np.zeros((3, 12, 12)), np.zeros((2, 4, 4))
+    for m, r, c in np.ndindex(3, 8, 8):
+        s = p['H1b'][m, r, c] + (p['H1w'][m, 0] * image[2*r:2*r + 5, 2*c:2*c + 5]).sum()
+        y1[m, r + 2, c + 2] = A * np.tanh(S * s)
+    for m, r, c in np.ndindex(2, 4, 4):
+        s = p['H2b'][m, r, c]
+        for k, a in enumerate(net.table[m]):
+            s += (p['H2w'][m, k] * y1[a, 2*r:2*r + 5, 2*c:2*c + 5]).sum()
+        y2[m, r, c] = A * np.tanh(S * s)
+    y3 = A * np.tanh(S * (y2.ravel() @ p['H3w'] + p['H3b']))
+    y4 = A * np.tanh(S * (y3 @ p['outw'] + p['outb']))
+
+    def slope(y):
+        return S / A * (A - y) * (A + y)
+
+    d4 = slope(y4) * 2 / 10 * (y4 - T[0].numpy())
+    d3 = slope(y3) * (p['outw'] @ d4)
+    d2 = slope(y2) * (p['H3w'] @ d3).reshape(2, 4, 4)
+    changes = {'outw': np.outer(y3, d4), 'outb': d4, 'H3w': np.outer(y2.ravel(), d3), 'H3b': d3, 'H2b': d2,
+               'H2w': np.zeros((2, 2, 5, 5)), 'H1w': np.zeros((3, 1, 5, 5))}
+    for m, r, c in np.ndindex(2, 4, 4):
+        for k, a in enumerate(net.table[m]):
+            d1[a, 2*r:2*r + 5, 2*c:2*c + 5] += d2[m, r, c] * p['H2w'][m, k]
+            changes['H2w'][m, k] += d2[m, r, c] * y1[a, 2*r:2*r + 5, 2*c:2*c + 5]
+    changes['H1b'] = (slope(y1) * d1)[:, 2:10, 2:10]
+    for m, r, c in np.ndindex(3, 8, 8):
+        changes['H1w'][m, 0] += changes['H1b'][m, r, c] * image[2*r:2*r + 5, 2*c:2*c + 5]
+    backprop.train_pass(net, X, T, rates_of(net, rate), [0])
+    for name, q in net.named_parameters():
+        assert np.abs(q.detach().numpy() - (p[name] - rate * changes[name])).max() < 2e-7, name
+
+
+@pytest.mark.parametrize('size', NETS)
+def test_sixty_steps_end_with_autograds_weights(size):
     X, T = digits(60, level=0.8)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(3)).tolist()
-    nets = [random_biases(repro.Net(**settings)) for _ in range(2)]
+    net, plain = Reference(*size), Reference(*size)
     g = torch.Generator().manual_seed(9)
-    rates = {name: 0.02 * torch.rand(p.shape, generator=g) for name, p in nets[0].named_parameters()}
-    start = nets[0].outb.detach().clone()
-    for net, engine in zip(nets, ('compiled', 'autograd')):
-        repro.train_pass(net, X, T, rates, order, engine)
-    assert (nets[0].outb - start).abs().max() > 1e-3     # it moved, in the order and at the rates given
-    for (name, a), b in zip(nets[0].named_parameters(), nets[1].parameters()):
-        assert (a - b).abs().max() < 1e-5, name
+    rates = {name: 0.03 * torch.rand(p.shape, generator=g) for name, p in net.named_parameters()}
+    rates['outb'] = 0.01                # a number or a tensor
+    backprop.train_pass(net, X, T, rates, order)
+    for i in order:
+        plain.zero_grad()
+        plain.cost(X[i:i + 1], T[i:i + 1]).backward()
+        with torch.no_grad():
+            for name, p in plain.named_parameters():
+                p -= rates[name] * p.grad
+    for (name, a), b in zip(net.named_parameters(), plain.parameters()):
+        assert not torch.equal(a, getattr(Reference(*size), name))
+        assert (a - b).abs().max() < 2e-5, name
+    with torch.no_grad():
+        expected = net(X).softmax(1) if net.softmax else net(X)
+    assert (backprop.outputs(net, X) - expected).abs().max() < 1e-5
 
 
-def test_fully_connected_net_agrees_with_autograd():
-    X, T = digits(60, level=0.8)
-    nets = [random_biases(repro.FullNet(1)) for _ in range(2)]
-    for net, engine in zip(nets, ('compiled', 'autograd')):
-        repro.train_pass(net, X, T, rates_of(net, 0.1), range(60), engine)
-    for (name, a), b in zip(nets[0].named_parameters(), nets[1].parameters()):
-        assert (a - b).abs().max() < 1e-5, name
-
-
-@pytest.fixture(scope='module')
-def real():
-    """The embedded digits: {split: (X, Y)}."""
-    return {split: prepro.tensors(*d) for split, d in prepro.embedded().items()}
-
-
-def test_a_whole_pass_on_the_real_digits(real):
+def test_the_published_first_pass():
+    real = {split: prepro.tensors(*d) for split, d in prepro.embedded().items()}
     X, Y = real['train']
-    nets = repro.Net(), repro.Net()
-    torch.set_num_threads(1)
-    for net, engine in zip(nets, ('compiled', 'autograd')):
-        repro.train_pass(net, X, Y, rates_of(net, 0.03), range(len(X)), engine)
-    for (name, a), b in zip(nets[0].named_parameters(), nets[1].parameters()):
-        assert (a - b).abs().max() < 1e-4, name
-    train, test = (repro.measure(nets[0], *real[split]) for split in ('train', 'test'))
-    assert (f'{train["loss"]:.3e}', train['misses']) == ('6.303e-02', 656)       # as published, to 4 digits
+    net = repro.Net()
+    backprop.train_pass(net, X, Y, rates_of(net, 0.03), range(len(X)))
+    train, test = (repro.measure(net, *real[split]) for split in ('train', 'test'))
+    assert (f'{train["loss"]:.3e}', train['misses']) == ('6.303e-02', 656)
     assert (f'{test["loss"]:.3e}', test['misses']) == ('6.878e-02', 206)
 
 
-def test_outputs_are_the_nets_own(real):
-    X = real['test'][0][:300]
-    for settings in SETTINGS:
-        net = random_biases(repro.Net(**settings))
-        with torch.no_grad():
-            assert (backprop.outputs(net, X) - net(X)).abs().max() < 1e-5
+@pytest.mark.parametrize('n', [500, pytest.param(prepro.N_TRAIN, marks=pytest.mark.slow)])
+def test_a_pass_ends_with_autograds_weights(n):
+    X, Y = prepro.tensors(*prepro.embedded()['train'])
+    nets = repro.Net(), repro.Net()
+    for net, engine in zip(nets, (backprop, repro)):
+        assert engine.train_pass(net, X, Y, rates_of(net, 0.03), range(n)) == n
+    for a, b in zip(nets[0].parameters(), nets[1].parameters()):
+        assert (a - b).abs().max() < 1e-4
 
 
-def test_the_same_bits_twice_and_beside_other_seeds(real):
-    X, Y = (t[:1500] for t in real['train'])
+def test_the_same_bits_twice_and_beside_other_seeds():
+    X, Y = digits(1500)
 
     def train(seed):
         net = repro.Net(seed)
-        repro.train_pass(net, X, Y, rates_of(net, 0.05), range(len(X)))
+        backprop.train_pass(net, X, Y, rates_of(net, 0.05), range(len(X)))
         return torch.cat([p.detach().flatten() for p in net.parameters()])
 
     alone = [train(seed) for seed in range(4)]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(train, range(4)))
-    for a, b in zip(alone, together):
-        assert torch.equal(a, b)
+    assert all(torch.equal(a, b) for a, b in zip(alone, together))
     assert not torch.equal(alone[0], alone[1])
 
 
-@backprop.compiled
-def squash_all(s, y):
-    backprop.squash(s, y, np.float32(1), np.float32(1))
-
-
 def test_tanh_to_its_stated_error():
-    x = np.concatenate([np.linspace(-12, 12, 400_001), np.geomspace(1e-30, 1, 1000)]).astype(np.float32)
-    y = np.empty_like(x)
-    squash_all(x, y)
+    squash_all = backprop.loops.numba.njit(lambda s, b: backprop.loops.squash(s, b, np.float32(1), np.float32(1)))
+    x = np.concatenate([np.linspace(-12, 12, 400_001), np.geomspace(1e-30, 1, 1000)]).astype(np.float32)[None]
+    y = x.copy()
+    squash_all(y, np.zeros_like(x))
     assert np.abs(y - np.tanh(x.astype(np.float64))).max() < 2.5e-7
     assert np.abs(y).max() <= 1
-    squash_all(np.array([np.nan, np.inf, -np.inf], np.float32), y[:3])
-    assert np.isnan(y[:3]).all()
+    y = np.array([[np.nan, np.inf, -np.inf]], np.float32)
+    squash_all(y, np.zeros_like(y))
+    assert np.isnan(y).all()
 
 
-def test_net_and_engine_share_their_memory():
-    net = repro.Net(0)
-    before = {name: p.detach().clone() for name, p in net.named_parameters()}
-    arrays = backprop.share(net)
-    assert all(torch.equal(p, before[name]) for name, p in net.named_parameters())
-    for array in arrays:
-        array[...] = np.where(array != 0, 3.0, array)
-    assert all((p[before[name] != 0] == 3).all() for name, p in net.named_parameters())
-    again = backprop.share(net)
-    assert all(a is b for a, b in zip(arrays, again))                    # no copies back and forth
-    net.load_state_dict(repro.Net(1).state_dict())
-    assert np.array_equal(arrays[0][:, 0, :25], repro.Net(1).H1w.detach().reshape(12, 25).numpy())
+def test_the_net_is_an_ordinary_module_afterwards():
+    net, X, T = repro.Net(0), *digits(5)
+    places = [p.data_ptr() for p in net.parameters()]
+    before = {**net.__dict__}
+    backprop.train_pass(net, X, T, rates_of(net, 0.03), range(5))
+    backprop.outputs(net, X), backprop.curvature(net, X)
+    assert places == [p.data_ptr() for p in net.parameters()] and before.keys() == net.__dict__.keys()
+    assert all(p.is_contiguous() and p.grad is None for p in net.parameters())
+    net.H2w.view(-1)
+
+
+def test_a_net_that_it_does_not_compute_is_refused():
+    class Other(repro.Net):
+        def forward(self, x):
+            return super().forward(x) * 1.01
+
+    X, T = digits(2)
+    for net in (Other(), torch.nn.Linear(256, 10)):
+        for use in (lambda: backprop.train_pass(net, X, T, rates_of(net, 0.03), [0]),
+                    lambda: backprop.outputs(net, X), lambda: backprop.curvature(net, X)):
+            with pytest.raises(ValueError, match='support/backprop.py'):
+                use()
 
 
 @pytest.mark.parametrize('name', ['H1w', 'H1b', 'H2w', 'H2b', 'H3w', 'H3b', 'outw', 'outb'])
-@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
-def test_stops_at_the_first_value_that_is_not_finite(name, bad):
-    net = repro.Net(0)
+def test_stops_at_the_first_value_that_is_not_finite(name):
     X, T = digits(50)
-    with torch.no_grad():
-        getattr(net, name)[(0,) * getattr(net, name).dim()] = bad
-    assert backprop.train_pass(net, X, T, rates_of(net, 0.03), range(50)) == 0
+    for bad in (float('nan'), float('inf')):
+        net = repro.Net(0)
+        with torch.no_grad():
+            getattr(net, name)[(0,) * getattr(net, name).dim()] = bad
+        assert backprop.train_pass(net, X, T, rates_of(net, 0.03), range(50)) == 0
 
 
-def test_a_last_change_that_is_not_finite_is_seen_too():
+def test_not_finite_last_changes_and_outputs_and_no_patterns():
     net = repro.Net(0)
     X, T = digits(5, level=1e3)
-    assert backprop.train_pass(net, X, T, rates_of(net, 3e38), [0]) == 0
-
-
-def test_a_pass_of_no_patterns_changes_nothing():
-    net = repro.Net(0)
-    X, T = digits(5)
     assert backprop.train_pass(net, X, T, rates_of(net, 0.03), []) == 0
     assert all(torch.equal(p, q) for p, q in zip(net.parameters(), repro.Net(0).parameters()))
+    expected = backprop.outputs(net, X)
+    X[1] = float('nan')
+    found = backprop.outputs(net, X)
+    assert found[1].isnan().all()
+    assert torch.equal(found[[0, 2, 3, 4]], expected[[0, 2, 3, 4]])      # no pattern leaves anything behind
+    assert backprop.train_pass(net, *digits(5, level=1e3), rates_of(net, 3e38), [0]) == 0
+    net = Reference(5, 5, 3, 10, softmax=True)
+    net.outb.data[:] = 300 * torch.arange(10)
+    assert backprop.train_pass(net, *digits(5), rates_of(net, 0.01), range(5)) == 5
 
-
-# ---------------------------------------------------------------------------------------------------------------------
-# second derivatives
 
 def squared_jacobians(net, x):
-    """
-    The same approximation by brute force: h of each layer's sums from the layer above by autograd's Jacobians, squared,
-    with nothing but the net's definition; then h of the weights that enter those sums. {name: tensor}, one pattern.
-    """
+    """The curvature by brute force: autograd's Jacobians of each layer's sums, squared. {name: tensor}, one pattern."""
     jacobian = torch.autograd.functional.jacobian
     p = {name: q.detach() for name, q in net.named_parameters()}
-
-    def s2_of(s1):
-        y = torch.nn.functional.pad(net.squash(s1), (2, 2, 2, 2), value=-1.0)[:, sum(net.table, [])]
-        return torch.nn.functional.conv2d(y, p['H2w'], stride=2, groups=12) + p['H2b']
+    n1, n2, h, squash = len(net.H1w), len(net.H2w), len(net.H3b), net.squash
 
     def s1_of(w, b):
-        return torch.nn.functional.conv2d(torch.nn.functional.pad(x, (2, 2, 2, 2), value=-1.0), w, stride=2) + b
+        return F.conv2d(F.pad(x, (2, 2, 2, 2), value=-1.0), w, stride=2) + b
 
     s1 = s1_of(p['H1w'], p['H1b'])
-    s2 = s2_of(s1)
-    s3 = net.squash(s2).flatten(1) @ p['H3w'] + p['H3b']
-    s4 = net.squash(s3) @ p['outw'] + p['outb']
-    h4 = 2 / 10 * jacobian(net.squash, s4).reshape(10, 10).square().sum(0)
-    h3 = h4 @ jacobian(lambda s: net.squash(s) @ p['outw'] + p['outb'], s3).reshape(10, 30).square()
-    h2 = h3 @ jacobian(lambda s: net.squash(s).flatten(1) @ p['H3w'] + p['H3b'], s2).reshape(30, 192).square()
-    h1 = h2 @ jacobian(s2_of, s1).reshape(192, 768).square()
-
-    def s2_of_weights(w):
-        y = torch.nn.functional.pad(net.squash(s1), (2, 2, 2, 2), value=-1.0)[:, sum(net.table, [])]
-        return torch.nn.functional.conv2d(y, w, stride=2, groups=12)
-
-    return {
-        'outb': h4, 'H3b': h3, 'H2b': h2.view(12, 4, 4), 'H1b': h1.view(12, 8, 8),
-        'outw': net.squash(s3)[0].square()[:, None] * h4, 'H3w': net.squash(s2).flatten().square()[:, None] * h3,
-        'H2w': (h2 @ jacobian(s2_of_weights, p['H2w']).reshape(192, -1).square()).view(12, 8, 5, 5),
-        'H1w': (h1 @ jacobian(lambda w: s1_of(w, p['H1b']), p['H1w']).reshape(768, -1).square()).view(12, 1, 5, 5),
-    }
+    s2 = net.sums2(squash(s1), p['H2w']) + p['H2b']
+    s3 = squash(s2).flatten(1) @ p['H3w'] + p['H3b']
+    s4 = squash(s3) @ p['outw'] + p['outb']
+    h4 = 2 / 10 * jacobian(squash, s4).reshape(10, 10).square().sum(0)
+    h3 = h4 @ jacobian(lambda s: squash(s) @ p['outw'], s3).reshape(10, h).square()
+    h2 = h3 @ jacobian(lambda s: squash(s).flatten(1) @ p['H3w'], s2).reshape(h, 16*n2).square()
+    h1 = h2 @ jacobian(lambda s: net.sums2(squash(s), p['H2w']), s1).reshape(16*n2, 64*n1).square()
+    of_H2w = jacobian(lambda w: net.sums2(squash(s1), w), p['H2w']).reshape(16*n2, -1).square()
+    of_H1w = jacobian(lambda w: s1_of(w, p['H1b']), p['H1w']).reshape(64*n1, -1).square()
+    return {'outb': h4, 'H3b': h3, 'H2b': h2.view_as(p['H2b']), 'H1b': h1.view_as(p['H1b']),
+            'outw': squash(s3)[0].square()[:, None] * h4, 'H3w': squash(s2).flatten().square()[:, None] * h3,
+            'H2w': (h2 @ of_H2w).view_as(p['H2w']), 'H1w': (h1 @ of_H1w).view_as(p['H1w'])}
 
 
-@pytest.mark.parametrize('settings', SETTINGS)
-def test_curvature_is_that_of_brute_force(settings):
-    net = random_biases(repro.Net(**settings))
+@pytest.mark.parametrize('size', [NETS[0], NETS[1], NETS[4]])
+def test_curvature_is_that_of_brute_force(size):
+    net = Reference(*size)
     X, _ = digits(3)
     found = backprop.curvature(net, X)
     each = [squared_jacobians(net, x[None]) for x in X]
     for name, h in found.items():
         expected = sum(e[name] for e in each) / len(each)
-        assert h.shape == getattr(net, name).shape
-        assert (h >= 0).all()
+        assert h.shape == expected.shape and (h >= 0).all()
         assert (h - expected).abs().max() < 1e-4 * expected.max(), name
 
 
-@pytest.mark.parametrize('make', [lambda: repro.Net(3), lambda: repro.FullNet(3)])
-def test_curvature_of_the_upper_layers_is_gauss_newtons_exactly(make):
+@pytest.mark.parametrize('size', [NETS[6], NETS[7]])
+def test_curvature_of_the_upper_layers_is_gauss_newtons_exactly(size):
     """No unit above H3 mixes two paths from one weight of H3 or the output: there nothing is left out."""
-    net = random_biases(make())
-    X, _ = digits(3)
+    net = Reference(*size)
+    X, _ = digits(2)
     found = backprop.curvature(net, X)
-    expected = {name: 0 for name in ('H3w', 'H3b', 'outw', 'outb')}
+    expected = dict.fromkeys(('H3w', 'H3b', 'outw', 'outb'), 0)
     for x in X:
         for j in range(10):
             net.zero_grad()
@@ -269,16 +310,58 @@ def test_curvature_of_the_upper_layers_is_gauss_newtons_exactly(make):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# where compiled code is kept
+# compiled code on disk
 
-def test_cache_goes_where_it_can_be_written(tmp_path, monkeypatch):
-    nowhere = tmp_path / 'file'
-    nowhere.write_text('')
-    monkeypatch.setattr(backprop, '__file__', str(nowhere / 'backprop.py'))      # nobody can write under a file
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    assert backprop.cache_dir() == str(tmp_path / 'cache' / 'lecun1989')
-    monkeypatch.setenv('XDG_CACHE_HOME', str(nowhere))
-    monkeypatch.setattr(backprop.tempfile, 'gettempdir', lambda: str(tmp_path / 'tmp'))
-    assert backprop.cache_dir() == str(tmp_path / 'tmp' / 'lecun1989')
-    monkeypatch.setattr(backprop.tempfile, 'gettempdir', lambda: str(nowhere))
-    assert backprop.cache_dir() == ''
+SCRIPT = '''
+import torch
+from support import backprop
+import repro
+net = repro.Net(0)
+print(backprop.train_pass(net, torch.zeros(3, 1, 16, 16), torch.ones(3, 10), dict.fromkeys(dict(net.named_parameters()), .1), [0]),
+      sum(backprop.loops.run.stats.cache_hits.values()))
+'''
+
+
+def engine(folder, **env):
+    """(good patterns and whether code came from the cache, lines on stderr) of a process that trains a step."""
+    p = subprocess.run([sys.executable, '-c', SCRIPT], cwd=REPO, capture_output=True, text=True, timeout=300,
+                       env={**os.environ, 'PYTHONPATH': str(REPO), 'NUMBA_CACHE_DIR': str(folder), **env})
+    assert p.returncode == 0, p.stderr
+    assert 'Traceback' not in p.stderr
+    return p.stdout.strip(), [line for line in p.stderr.splitlines() if not line.startswith('compiling')]
+
+
+@pytest.mark.slow
+def test_a_damaged_cache_is_compiled_anew(tmp_path):
+    assert engine(tmp_path / 'good') == ('1 0', [])
+    assert engine(tmp_path / 'good') == ('1 1', [])
+    for kind in ('*.nbi', '*.nbc'):
+        for damage in (lambda b: b'', lambda b: b[:len(b) // 2], lambda b: os.urandom(len(b)),
+                       lambda b: b[:len(b) // 2] + bytes([b[len(b) // 2] ^ 1]) + b[len(b) // 2 + 1:], None):
+            shutil.rmtree(tmp_path / 'bad', ignore_errors=True)
+            shutil.copytree(tmp_path / 'good', tmp_path / 'bad')
+            path, = (tmp_path / 'bad').rglob(kind)
+            if damage:
+                path.write_bytes(damage(path.read_bytes()))
+                said, lines = engine(tmp_path / 'bad')                   # compiled, and kept
+                assert (said == '1 0' or kind == '*.nbi') and not lines  # a byte of the index may be one that nobody reads
+                assert engine(tmp_path / 'bad') == ('1 1', [])
+            else:                       # a directory in its place
+                path.unlink()
+                path.mkdir()
+                said, lines = engine(tmp_path / 'bad')
+                assert said == '1 0' and len(lines) <= 1
+
+
+@pytest.mark.slow
+def test_without_a_place_to_write_it_works_all_the_same(tmp_path):
+    (tmp_path / 'file').write_text('')
+    nowhere = str(tmp_path / 'file' / 'x')                               # nobody can write under a file
+    locators = {'NUMBA_CACHE_LOCATOR_CLASSES': 'UserProvidedCacheLocator'}
+    assert engine(nowhere, HOME=nowhere, XDG_CACHE_HOME=nowhere, **locators) == ('1 0', [])
+
+
+def test_where_numba_is_switched_off_the_import_says_so_in_a_line():
+    p = subprocess.run([sys.executable, '-c', 'from support import backprop'], cwd=REPO, capture_output=True, text=True,
+                       env={**os.environ, 'NUMBA_DISABLE_JIT': '1'})
+    assert p.stderr.splitlines()[-1].startswith('ImportError: NUMBA_DISABLE_JIT is set')

@@ -1,6 +1,5 @@
 """README.md and results/README.md say what results/ say, and their commands can be followed."""
 import importlib
-import os
 import re
 import shlex
 

@@ -1,5 +1,6 @@
 """support/runs.py: each run is done once and is one row, whatever is killed, interrupted, full, damaged or far away."""
 import contextlib
+import fcntl
 import functools
 import importlib.util
 import itertools
@@ -288,7 +289,7 @@ def test_a_file_that_is_taken_away_under_a_run(tmp_path, capsys):
 # ---------------------------------------------------------------------------------------------------------------------
 # several processes, and their ends
 
-def test_processes_on_one_file_do_each_run_once(tmp_path, capfd):
+def test_processes_on_one_file_do_each_run_once(tmp_path):
     run(tmp_path / 'fresh.csv', 12)
     for n in range(3):
         path = tmp_path / f'{n}.csv'
@@ -296,8 +297,17 @@ def test_processes_on_one_file_do_each_run_once(tmp_path, capfd):
         with forked(call, call, call):
             pass
         assert lines(path) == lines(tmp_path / 'fresh.csv')
-        waited = capfd.readouterr().err.splitlines()
-        assert 1 <= len(waited) <= 2 and f'another process is writing {path}; waiting' in waited[0]
+
+
+def test_a_process_waits_for_another_and_says_so(tmp_path, capfd):
+    path, err = tmp_path / 'a.csv', ''
+    with runs.opened(str(path)) as fd, forked(functools.partial(run, path)):
+        while 'waiting' not in err:
+            time.sleep(0.01)
+            err += capfd.readouterr().err
+        assert path.read_bytes() == b''
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    assert len(lines(path)) == 4 and err.endswith(f'another process is writing {path}; waiting for it to end\n')
 
 
 def test_killed_at_any_moment_then_resumed(tmp_path):

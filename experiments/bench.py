@@ -1,7 +1,7 @@
 """
 How fast is a training step? Not a test: run it by hand, on a quiet machine.
 
-    python tests/bench.py [--rounds 5] [--out results/bench.csv]
+    python -m experiments.bench [--rounds 5] [--out results/bench.csv]
 
 One process, one core, except where it says otherwise; the candidates take
 turns, and the median of the rounds counts.
@@ -10,13 +10,15 @@ autograd, default threads   an eager PyTorch loop as the 2022 reproduction
                             wrote it, with PyTorch's own choice of threads
 autograd, 1 thread          the same, on one core
 engine autograd             repro.py --engine autograd
-engine compiled             repro.py's default, backprop.py
+engine compiled             repro.py's default, support/backprop.py
 arithmetic limit            the step's multiply-adds, at the speed of a large
                             float32 matrix product on the same core
+cold start                  `python repro.py --passes 1` in a fresh copy, whose
+                            engine must be compiled, less the second run
 """
-import argparse
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -24,13 +26,12 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-import torch                                                             # noqa: E402
-import torch.nn.functional as F                                          # noqa: E402
-from tqdm import tqdm                                                    # noqa: E402
+import torch
+import torch.nn.functional as F
 
-import prepro                                                            # noqa: E402
-import repro                                                             # noqa: E402
+import prepro
+import repro
+from support import backprop, cli, files, runs
 
 
 def multiply_adds(net):
@@ -71,17 +72,16 @@ def machine():
             name = next(line.split(':')[1].strip() for line in f if line.startswith('model name'))
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
-    return f'{name}, {os.cpu_count()} cores'
+    return f'{name}, {runs.cores()} cores'
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--rounds', type=repro.count, default=5, metavar='N', help='default: 5')
-    parser.add_argument('--out', metavar='CSV', help='write the table there as well')
+    parser = cli.parser(__doc__)
+    parser.add_argument('--rounds', type=cli.count, default=5, metavar='N', help='default: 5')
+    parser.add_argument('--out', type=cli.path, metavar='CSV', help='write the table there as well')
     args = parser.parse_args()
     default_threads = torch.get_num_threads()
     X, T = prepro.tensors(*prepro.embedded()['train'])
-    X_test, T_test = prepro.tensors(*prepro.embedded()['test'])
     nets = {name: repro.Net() for name in ('eager', 'autograd', 'compiled')}
     step = multiply_adds(nets['compiled'])
     rates = dict.fromkeys(dict(nets['compiled'].named_parameters()), 0.03)
@@ -97,39 +97,50 @@ def main():
     candidates = {
         f'autograd, default threads ({default_threads})': lambda: eager(default_threads),
         'autograd, 1 thread': lambda: eager(1),
-        'engine autograd': lambda: timed(repro.train_pass, nets['autograd'], X, T, rates, some, 'autograd') / len(some),
-        'engine compiled': lambda: timed(repro.train_pass, nets['compiled'], X, T, rates, order) / len(X),
+        'engine autograd': lambda: timed(repro.train_pass, nets['autograd'], X, T, rates, some) / len(some),
+        'engine compiled': lambda: timed(backprop.train_pass, nets['compiled'], X, T, rates, order) / len(X),
         'arithmetic limit': lambda: statistics.fmean(timed(torch.matmul, a, a) for _ in range(10)) / len(a)**3 * step,
-        'evaluation, a pattern': lambda: timed(repro.outputs, nets['compiled'], X) / len(X),
+        'evaluation, a pattern': lambda: timed(backprop.outputs, nets['compiled'], X) / len(X),
     }
     torch.set_num_threads(1)
-    repro.train_pass(nets['compiled'], X, T, rates, [])                  # compile
-    repro.outputs(nets['compiled'], X[:1])
+    backprop.train_pass(nets['compiled'], X, T, rates, [])               # compile
     seconds = {name: [] for name in candidates}
-    for _ in tqdm(range(args.rounds), unit='round', disable=None):
+    for _ in cli.progress(range(args.rounds), unit='round'):
         for name, f in candidates.items():
             seconds[name].append(f())
     seconds = {name: statistics.median(s) for name, s in seconds.items()}
     us = {name: s * 1e6 for name, s in seconds.items()}
 
     def seeds(n):
-        runs = [repro.Net(seed) for seed in range(n)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(lambda net: repro.train_pass(net, X, T, rates, order), runs))
+        with ThreadPoolExecutor(runs.cores()) as pool:
+            list(pool.map(lambda seed: backprop.train_pass(repro.Net(seed), X, T, rates, order), range(n)))
 
-    n = 2 * os.cpu_count()
+    n = 2 * runs.cores()
     whole = {}
     whole[f'{n} seeds on all cores, a pass each'] = statistics.median(timed(seeds, n) for _ in range(args.rounds))
+    here = os.path.dirname(os.path.abspath(repro.__file__))
     with tempfile.TemporaryDirectory() as folder:
-        script = os.path.join(os.path.dirname(os.path.abspath(repro.__file__)), 'repro.py')
-        for split in ('train', 'test'):
-            path = os.path.join(folder, prepro.tensor_path('mnist', split))
-            prepro.write_file(path, prepro.packed(prepro.tensors(*prepro.embedded()[split])))
-        quiet = {'cwd': folder, 'stdout': subprocess.DEVNULL, 'check': True}
-        whole['import torch'] = statistics.median(
-            timed(lambda: subprocess.run([sys.executable, '-c', 'import torch'], **quiet)) for _ in range(args.rounds))
-        whole['python repro.py, 23 passes'] = statistics.median(
-            timed(lambda: subprocess.run([sys.executable, script], **quiet)) for _ in range(args.rounds))
+        def python(*argv, **env):
+            return timed(lambda: subprocess.run([sys.executable, *argv], cwd=folder, stdout=subprocess.DEVNULL,
+                                                stderr=subprocess.DEVNULL, check=True, env={**os.environ, **env}))
+
+        def cold_start():
+            """A fresh copy of the scripts and of the engine, and nothing that numba has kept."""
+            shutil.rmtree(os.path.join(folder, 'support'), ignore_errors=True)
+            for name in ('prepro.py', 'repro.py'):
+                shutil.copy(os.path.join(here, name), folder)
+            shutil.copytree(os.path.join(here, 'support'), os.path.join(folder, 'support'),
+                            ignore=shutil.ignore_patterns('__pycache__'))
+            run = ('repro.py', '--passes', '1')
+            first = python(*run, NUMBA_CACHE_DIR='')
+            return first - python(*run, NUMBA_CACHE_DIR='')
+
+        script = os.path.join(here, 'repro.py')
+        python(os.path.join(here, 'prepro.py'))                          # writes folder/data/mnist
+        for name, f in (('import torch', lambda: python('-c', 'import torch')),
+                        ('python repro.py, 23 passes', lambda: python(script)),
+                        ('cold start', cold_start)):
+            whole[name] = statistics.median(f() for _ in range(args.rounds))
 
     compiled, limit = us['engine compiled'], us['arithmetic limit']
     print(f'{machine()}; Python {platform.python_version()}, torch {torch.__version__}')
@@ -148,9 +159,9 @@ def main():
     print(f'{"of that 23 passes of training":38}{training:10.2f}')
     print(f'\npython repro.py less the import of torch takes {extra:.2f} times the training itself')
     if args.out:
-        prepro.write_file(args.out, ('what,seconds,machine\n' + ''.join(
+        files.write_file(args.out, ('what,seconds,machine\n' + ''.join(
             f'"{name}",{t:.6g},"{machine()}"\n' for name, t in rows)).encode())
 
 
 if __name__ == '__main__':
-    prepro.run(main)
+    cli.run(main)

@@ -1,0 +1,49 @@
+"""numba's own cache of compiled code, for one function, but with checksums: numba would trust a damaged file."""
+import pickle
+import sys
+from hashlib import sha256
+
+from numba.core import caching
+
+
+class CheckedCode(caching.CompileResultCacheImpl):
+    """Code with its checksum: a wrong byte in it would be run."""
+
+    def reduce(self, result):
+        code = caching.dumps(super().reduce(result))
+        return sha256(code).digest(), code
+
+    def rebuild(self, context, data):
+        digest, code = data
+        if sha256(code).digest() != digest:
+            raise ValueError('damaged')
+        return super().rebuild(context, pickle.loads(code))
+
+
+class Cache(caching.FunctionCache):
+    """What cannot be read, or is not what was written, is compiled anew; what cannot be written is not kept."""
+    _impl_class = CheckedCode
+
+    def load_overload(self, signature, context):
+        try:
+            return super().load_overload(signature, context)
+        except Exception:               # pickle has many errors for bytes that are not its own
+            try:
+                self.flush()            # an empty index, for save_overload
+            except OSError:
+                pass
+
+    def save_overload(self, signature, result):
+        try:
+            super().save_overload(signature, result)
+        except Exception as e:
+            print(f'compiled code is not kept: {e}', file=sys.stderr)
+
+
+def cached(function):
+    """The numba function, cached where numba does: in __pycache__, else in the user's cache directory, else nowhere."""
+    try:
+        function._cache = Cache(function.py_func)
+    except (RuntimeError, AttributeError, OSError):       # no folder can be written; a numba that has no such thing
+        pass
+    return function
