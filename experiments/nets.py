@@ -19,8 +19,7 @@ from repro import BACKGROUND
 from support.cli import fail
 
 try:
-    import support.backprop             # noqa: F401 (first: it tells numba of this processor)
-    import numba
+    from support.loops import cache, numba
 except ImportError as e:
     fail(f'these nets are compiled by numba ({e}); pip install numba')
 
@@ -129,7 +128,8 @@ class Net(nn.Module):
 # ---------------------------------------------------------------------------------------------------------------------
 # the way up and the way down, connection by connection
 
-compiled = numba.njit(fastmath={'contract', 'reassoc'}, error_model='numpy', nogil=True, cache=True)
+def compiled(function):
+    return cache.cached(numba.njit(fastmath={'contract', 'reassoc'}, error_model='numpy', nogil=True)(function))
 
 
 @compiled
