@@ -197,7 +197,12 @@ def curvature(net, X):
 
 
 def engine_called(name):
-    """Where train_pass, curvature and outputs are taken from: support/backprop.py ('compiled') or here ('autograd')."""
+    """
+    Where train_pass, curvature and outputs are taken from: support/backprop.py ('compiled') or here ('autograd'); or a
+    module that has them for nets of its own.
+    """
+    if not isinstance(name, str):
+        return name
     if name == 'compiled' and backprop is None:
         cli.warn(f'PyTorch alone trains, a hundred times slower than numba would ({missing}); pip install numba')
     return backprop if name == 'compiled' and backprop else sys.modules[__name__]

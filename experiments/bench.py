@@ -115,7 +115,7 @@ def main():
 
     def seeds(n):
         with ThreadPoolExecutor(runs.cores()) as pool:
-            list(pool.map(lambda net: repro.backprop.train_pass(net, X, T, rates, order), map(repro.Net, range(n))))
+            list(pool.map(lambda seed: repro.backprop.train_pass(repro.Net(seed), X, T, rates, order), range(n)))
 
     n = 2 * runs.cores()
     whole = {}

@@ -10,6 +10,7 @@ CSV files; a test holds both pages to them.
 import functools
 import os
 import re
+import textwrap
 
 import modern
 import repro
@@ -79,6 +80,11 @@ def interval(d, digits=2):
     return f'{d["mean"]:+.{digits}f} [{d["low"]:+.{digits}f}, {d["high"]:+.{digits}f}]'
 
 
+def prose(text, indent=''):
+    """Lines of 120 letters, as the rest of the page has them."""
+    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
 def probability(p):
     return f'{p:.3f}' if p >= 0.001 else '< 0.001'
 
@@ -114,9 +120,9 @@ def reach():
     """How far one run, and 2007 test digits, reach."""
     run = uncertainty.single_run(PAPER['test_error'], list(by_seed('paper', 'test_error').values()))
     low, high = uncertainty.sampling(PAPER['test_misses'], 2007)
-    return (f'Mean ± standard deviation over n initial weights; the paper reports one run. 95% of single runs of ours would '
-            f'lie between {run["low"]:.1f} and {run["high"]:.1f}% of the test digits wrong, and 2007 digits of which 5% are '
-            f'wrong are good to {low:.1f} to {high:.1f}%.')
+    return prose(f'Mean ± standard deviation over n initial weights. The paper reports one run: of single runs of ours 95% '
+                 f'lie between {run["low"]:.1f} and {run["high"]:.1f}% of the test digits wrong, and 102 misses among 2007 '
+                 f'digits stand for an error rate between {low:.1f} and {high:.1f}%.')
 
 
 def table():
@@ -211,7 +217,8 @@ def lottery():
     share = parts['draw'] / sum(parts.values())
     found = sorted(values.values())
     below = sum(v <= REFERENCE['test_error'] for v in found)
-    return (f'Of the variance of the test error over {len({d for d, _ in values})} draws of MNIST x '
+    return prose(
+            f'Of the variance of the test error over {len({d for d, _ in values})} draws of MNIST x '
             f'{len({s for _, s in values})} seeds, {100 * share:.0f}% comes from the draw. The runs go from {found[0]:.2f} to '
             f'{found[-1]:.2f}%; {below} of {len(found)} are at or below the published {REFERENCE["test_error"]}%.')
 
@@ -254,9 +261,9 @@ def ladder_front():
     top, bottom = (found['mnist'][str(n)] for n in (modern.TOP, 0))
     assert top['parameters'] == bottom['parameters'] and top['macs'] == bottom['macs']
     counts = {f['n'] for dataset in found for n, f in found[dataset].items() if n.isdigit() and int(n) <= modern.TOP}
-    return (f'The net, its {top["parameters"]:,.0f} parameters and its {top["macs"]:,.0f} multiply-adds a digit stay those of '
-            f'1989. Test digits wrong, %, n={" to ".join(map(str, sorted({min(counts), max(counts)})))}, settings chosen on '
-            'training digits alone:\n\n' + markdown(['', 'MNIST, 2007 digits', 'USPS'], rows))
+    return prose(f'The net, its {top["parameters"]:,.0f} parameters and its {top["macs"]:,.0f} multiply-adds a digit stay those '
+                 f'of 1989. Test digits wrong, %, n={" to ".join(map(str, sorted({min(counts), max(counts)})))}, settings '
+                 'chosen on training digits alone:') + ('\n\n' + markdown(['', 'MNIST, 2007 digits', 'USPS'], rows))
 
 
 def speed():
@@ -272,7 +279,8 @@ def speed():
 def speed_front():
     us = {what: seconds * 1e6 for what, (seconds, _) in bench().items()}
     compiled = us['engine compiled']
-    return (f'Training is still one pattern at a time, each step needing the one before. The compiled engine takes 1/'
+    return prose(
+            f'Training is still one pattern at a time, each step needing the one before. The compiled engine takes 1/'
             f'{us["autograd, 1 thread"] / compiled:.0f} of the time of PyTorch\'s eager loop, and '
             f'{compiled / us["arithmetic limit"]:.1f} times what its multiply-adds alone would take; the 23 passes, three days '
             f'in 1989, take {repro.PASSES * 7291 * compiled / 1e6:.1f} s on one core '
@@ -302,7 +310,7 @@ def findings():
     first, other = (result(name, 'test_error', 'mnist60k') for name in ('test_first', 'train_first'))
     sgd = uncertainty.difference(by_seed('sgd', 'test_error'), by_seed('paper', 'test_error'))
     schemes = [of(name)[2]['test_error'][0] for name in VARIANTS if name.startswith('scheme')]
-    return '\n'.join(f'- {text}' for text in (
+    return '\n'.join(prose(f'- {text}', '  ') for text in (
         "**The paper's data is not lost.** `torchvision.datasets.USPS` is 9298 zip code digits of 16x16 pixels, split 7291 / "
         "2007: the paper's own numbers.",
         f"**The 2022 reproduction's draw of MNIST is not fixed by its seed**: it loops over a Python *set*. Drawn test first "

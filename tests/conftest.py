@@ -175,7 +175,8 @@ def originals(*names):
     """The folder that has these files of MNIST or USPS; skips the test where it does not."""
     missing = [name for name in names if not (ORIGINALS / name).is_file()]
     if missing:
-        pytest.skip(f'needs the originals: {ORIGINALS} has no {", ".join(missing)} (LECUN1989_DATA names another folder)')
+        pytest.skip(f'needs the originals: {ORIGINALS} has no {", ".join(missing)} (LECUN1989_DATA names '
+                    'another folder)')
     return ORIGINALS
 
 

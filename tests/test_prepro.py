@@ -1,5 +1,5 @@
-"""prepro.py: the embedded draw, the tensors, other draws and data sets from the originals, and originals that are damaged
-or cannot be had."""
+"""prepro.py: the embedded draw, the tensors, other draws and data sets from the originals, and originals that are
+damaged or cannot be had."""
 import bz2
 import hashlib
 import json
@@ -159,7 +159,7 @@ def test_mnist60k_is_all_of_mnist_in_its_order(mnist_root, tmp_path, archive):
 
 
 def slant(X):
-    """How many columns the ink of each image (n, 1, 16, 16) leans over for each row: its covariance over its variance."""
+    """How many columns the ink of each image (n, 1, 16, 16) leans over a row: its covariance over its variance."""
     ink, at = X[:, 0] + 1, torch.arange(16.)
     y = at[:, None] - (ink.sum(2) * at).sum(1)[:, None, None] / ink.sum((1, 2))[:, None, None]
     x = at - (ink.sum(1) * at).sum(1)[:, None, None] / ink.sum((1, 2))[:, None, None]

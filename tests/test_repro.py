@@ -74,7 +74,7 @@ def test_counts_are_the_papers():
 def test_each_unit_sees_as_many_inputs_as_the_paper_says():
     x = random_patterns(1)[0].requires_grad_()
     H1, H2, H3, out = repro.Net().layers(x)
-    reach = [range(max(2*i - 2, 0), min(2*i + 3, 16)) for i in range(8)]         # 5 wide, stride 2, centered on its pixel
+    reach = [range(max(2*i - 2, 0), min(2*i + 3, 16)) for i in range(8)]         # 5 wide, two apart, around its pixel
     for m, r, c in ((0, 3, 3), (5, 0, 0), (11, 7, 2)):
         seen = seen_by(H1[0, m, r, c], x)[0, 0]
         assert seen.sum() == len(reach[r]) * len(reach[c]) and seen[reach[r]][:, reach[c]].all()
@@ -155,6 +155,15 @@ def test_initial_weights_are_uniform_within_the_range_of_the_fan_in(root):
 
 
 @pytest.mark.parametrize('make', [repro.Net, repro.FullNet])
+def test_drawn_biases_are_in_their_weights_range_and_leave_the_weights_as_they_were(make):
+    net, other = make(root=False, drawn_biases=True), make(root=False)
+    for name, fan_in in (('H1', 25), ('H2', 200), ('H3', 192 if make is repro.Net else 256), ('out', len(net.outw))):
+        if hasattr(net, f'{name}w'):
+            assert torch.equal(getattr(net, f'{name}w'), getattr(other, f'{name}w'))
+            assert 0.5 < getattr(net, f'{name}b').abs().max() * fan_in / 2.4 <= 1
+
+
+@pytest.mark.parametrize('make', [repro.Net, repro.FullNet])
 @pytest.mark.parametrize('engine', ENGINES)
 def test_weights_change_after_each_pattern_in_the_order_given(engine, make):
     X, T = random_patterns(6)
@@ -206,8 +215,8 @@ def test_a_trained_net_is_an_ordinary_module(make, engine):
 def squared_jacobians(net, x):
     """
     {parameter's name: curvature} for one pattern, by brute force: d2E/ds2 of each layer's weighted sums from the layer
-    above by autograd's Jacobians, squared, with nothing but the net's definition; then d2E/dw2 of the weights that enter
-    those sums.
+    above by autograd's Jacobians, squared, with nothing but the net's definition; then d2E/dw2 of the weights that
+    enter those sums.
     """
     p = {name: q.detach() for name, q in net.named_parameters()}
     found = {}
@@ -510,7 +519,8 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 def test_a_run_cut_short_keeps_its_measurements_and_has_no_model(signum, status, err, tiny):
     folder = tiny / 'out' / 'run'
     p = subprocess.Popen([sys.executable, REPO / 'repro.py', '--dataset', TINY, '--passes', '1000000', '-o', folder],
-                         cwd=tiny, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                         cwd=tiny, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))      # a `&` before ignores it
     try:
         deadline = time.monotonic() + 200
         while not (folder / 'metrics.csv').exists() or len(metrics(folder)) < 6:
@@ -524,6 +534,8 @@ def test_a_run_cut_short_keeps_its_measurements_and_has_no_model(signum, status,
     rows = metrics(folder)
     assert [(int(row['pass']), row['split']) for row in rows] == [(n, split) for n in range(1, len(rows) // 2 + 1)
                                                                  for split in ('train', 'test')]
+    seconds = [float(row['seconds']) for row in rows]                    # of training, since the first pass
+    assert seconds == sorted(seconds) and seconds[0] < seconds[2] < seconds[4]
     assert {name for name in files(folder) if not name.endswith('.part')} == {'args.json', 'metrics.csv'}
 
 
@@ -539,7 +551,8 @@ def test_make_trains_again_what_has_not_ended_and_nothing_else(tmp_path):
         os.utime(tmp_path / name, (when, when))
 
     def would_run():
-        p = subprocess.run(['make', '-n'], cwd=tmp_path, env={'PATH': os.environ['PATH']}, capture_output=True, text=True)
+        p = subprocess.run(['make', '-n'], cwd=tmp_path, env={'PATH': os.environ['PATH']},
+                           capture_output=True, text=True)
         assert p.returncode == 0, p.stderr
         return re.findall(r'^\S*python (\w+\.py)', p.stdout, re.M)
     assert would_run() == []

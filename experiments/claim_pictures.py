@@ -1,0 +1,182 @@
+"""
+The pictures of the claims whose curve says more than a verdict: 5 (the true
+gradient), 6 (rates), 8 (redundancy), 9 (kernels), 11 (maps), 12 (constraints).
+
+    python -m experiments.claim_pictures            # all, from results/claims.csv
+    python -m experiments.claim_pictures 5 12       # some of them
+
+They are results/claim_N.png. A picture is skipped where its runs are missing;
+9 trains a net on the spot.
+"""
+import os
+import statistics
+
+import numpy as np
+import torch
+
+import repro
+from experiments import claims, claims_of_learning as learning, claims_of_nets as nets
+from experiments.claim_runs import curve, of
+from experiments.figures import BLACK, BLUE, GRAY, GREEN, ORANGE, bare, canvas, mosaic, png
+from support import cli, files
+
+COLORS = (BLUE, ORANGE, GREEN, BLACK, GRAY, '#CC79A7', '#D55E00', '#56B4E9')     # Okabe and Ito's
+
+
+def mean_curve(curves):
+    """The point by point geometric mean of curves of one length."""
+    return np.exp(np.log(np.maximum(np.array(curves), 1e-9)).mean(0))
+
+
+def ticks(axis, *numbers):
+    """Numbers as they are on a logarithmic axis."""
+    axis.set_ticks(numbers, [f'{n:,}' for n in numbers])
+    axis.set_ticks([], minor=True)
+
+
+def bars(values):
+    """(mean, sd) of values."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def draw_5(rows):
+    """Training MSE and test error against passes over the data, the stochastic gradient and the true one."""
+    fig, axes = canvas(3.6, 1, 2)
+    for how, color in zip(learning.RATES_5, (BLUE, GREEN, ORANGE, BLACK)):
+        name = learning.best_5(rows, how)
+        found = [learning.curve_5(row) for row in of(rows, name)]
+        if not found:
+            return None
+        for ax, part in zip(axes, (1, 2)):
+            ax.plot(found[0][0], mean_curve([one[part] for one in found]), color=color,
+                    label=f'{how}, rate {name.split()[-1]}')
+    for ax, title in zip(axes, ('training MSE', 'test error, %')):
+        ax.set(xscale='log', yscale='log', xlabel='passes over the data', title=title)
+    ticks(axes[1].yaxis, 5, 10, 20, 50, 100)
+    axes[0].legend()
+    return png(fig)
+
+
+def draw_6(rows):
+    """Training MSE after 23 passes against the rate."""
+    fig, ax = canvas(3.4)
+    for how, color, label in (('newton', BLUE, "Newton's method"), ('sgd', ORANGE, 'one rate for all weights')):
+        losses = learning.losses_6(rows, how)
+        if not losses:
+            return None
+        ax.plot(list(losses), list(losses.values()), 'o-', color=color, markersize=4, label=label)
+        ax.axhline(learning.FACTOR * min(losses.values()), color=color, linewidth=0.8, linestyle=':')
+    ax.set(xscale='log', yscale='log', xlabel='rate (where a line ends, the next rate diverged)',
+           title=f'training MSE after {repro.PASSES} passes; dotted: {learning.FACTOR} times the lowest')
+    ax.legend()
+    return png(fig)
+
+
+def draw_8(rows):
+    """Test error against presentations, for parts of the digits."""
+    fig, ax = canvas(3.4)
+    for name, color in zip(learning.SETTINGS[8], COLORS):
+        found = of(rows, name)
+        if not found:
+            return None
+        ax.plot([7291 * n / learning.SIXTEENTH for n in learning.AT_8],
+                mean_curve([curve(row, 'test_error') for row in found]), color=color,
+                label='all digits' if name == '1/1' else f'{name} of them, again and again')
+    for level in learning.TO:
+        ax.axhline(level, color=GRAY, linewidth=0.8, linestyle=':')
+    ax.set(xscale='log', yscale='log', xlabel='presentations', title='test error, %')
+    ticks(ax.xaxis, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
+    ticks(ax.yaxis, 5, 10, 20, 50, 100)
+    ax.legend()
+    return png(fig)
+
+
+def draw_9(rows):
+    """H1's kernels of one net, what the templates make of them, and how much they explain, before and after."""
+    found = of(rows, 'paper')
+    if not found:
+        return None
+    net, training = repro.build(repro.RECIPES['paper'], 0)
+    X, Y = files.load_digits('usps')['train']
+    for _ in repro.train(net, X, Y, **training):
+        pass
+    k = net.H1w.detach().flatten(1).double()
+    t = nets.templates()['all']
+    fitted = k.mean(1, keepdim=True) + k @ t.T @ t
+    share = nets.explained(net.H1w.detach())['all']
+    order = share.argsort(descending=True)
+    fig, axes = canvas(3.9, 2, 1, height_ratios=(1.3, 1))
+    most = float(k.abs().max())
+    both = torch.cat([k[order], fitted[order]]).reshape(-1, 5, 5).numpy()
+    bare(axes[0]).imshow(mosaic(both, len(k), 1, np.nan), vmin=-most, vmax=most, cmap='gray')
+    for i, n in enumerate(order.tolist()):
+        axes[0].text(6*i + 3, 12.6, f'{100 * share[n]:.0f}%', ha='center', va='top', fontsize=8)
+    axes[0].set_title("H1's kernels (seed 0), and what five derivatives of a Gaussian make of them")
+    maps = len(curve(found[0], 'all')) // 2
+    for part, color, label in ((slice(maps), ORANGE, 'as drawn'), (slice(maps, None), BLUE, 'trained')):
+        axes[1].hist([100 * v for row in found for v in curve(row, 'all')[part]], bins=range(0, 101, 5), color=color,
+                     alpha=0.6, label=label)
+    axes[1].set(xlabel='% of a kernel that they explain', title=f'kernels of {len(found)} nets')
+    axes[1].legend()
+    return png(fig)
+
+
+def draw_11(rows):
+    """Test error against free parameters, for 2 to 24 maps."""
+    fig, ax = canvas(3.2)
+    for maps in nets.MAPS:
+        errors = [row['test_error'] for row in of(rows, f'{maps} maps')]
+        if not errors:
+            return None
+        mean, sd = bars(errors)
+        ax.errorbar(nets.parameters(maps), mean, sd, fmt='o', color=BLUE if maps == 12 else BLACK, capsize=3)
+        ax.annotate(f' {maps} maps', (nets.parameters(maps), mean), color=BLUE if maps == 12 else BLACK)
+    ax.set(xscale='log', xlabel='free parameters', title='test error, %: mean and sd of the seeds')
+    ticks(ax.xaxis, 2000, 5000, 10_000, 20_000)
+    return png(fig)
+
+
+def draw_12(rows):
+    """Test error against the number of training digits, for the nets."""
+    fig, ax = canvas(3.8)
+    for name, color in zip(nets.NETS, COLORS):
+        found = [nets.errors_12(rows, name, part) for part in nets.PARTS]
+        if not all(found):
+            return None
+        ax.errorbar([7291 // part for part in nets.PARTS], *zip(*map(bars, found)), color=color, capsize=3,
+                    label={'paper': "the paper's net", 'unshared': 'its windows, unshared',
+                           'two hidden': '256-60-30-10'}.get(name, name))
+    ax.set(xscale='log', yscale='log', xlabel='training digits', title='test error, %: mean and sd of the seeds')
+    ticks(ax.xaxis, *(7291 // part for part in nets.PARTS))
+    ticks(ax.yaxis, 5, 10, 20, 50)
+    ax.legend(ncols=2)
+    return png(fig)
+
+
+PICTURES = {5: draw_5, 6: draw_6, 8: draw_8, 9: draw_9, 11: draw_11, 12: draw_12}
+
+
+def main():
+    parser = cli.parser(__doc__)
+    parser.add_argument('claims', nargs='*', type=int, choices=[[], *PICTURES], default=[], metavar='N',
+                        help='claims (default: all)')
+    parser.add_argument('--rows', type=cli.path, default=os.path.join('results', 'claims.csv'), metavar='CSV',
+                        help='what python -m experiments.claims wrote (default: results/claims.csv)')
+    parser.add_argument('--out', type=cli.path, default='results', metavar='DIR',
+                        help='where claim_N.png goes (default: results)')
+    args = parser.parse_args()
+    rows = claims.read(args.rows)
+    files.writable(args.out)
+    for number in args.claims or PICTURES:
+        path = os.path.join(args.out, f'claim_{number}.png')
+        picture = PICTURES[number]([row for row in rows if row['claim'] == number])
+        if picture is None:
+            cli.warn(f'{path}: skipped, runs are missing; to make them: python -m experiments.claims {number} '
+                     f'--out {args.rows}')
+            continue
+        files.write_file(path, picture)
+        print(path, flush=True)
+
+
+if __name__ == '__main__':
+    cli.run(main)

@@ -1,0 +1,130 @@
+"""
+Every claim of the paper, measured.
+
+    python -m experiments.claims            # all
+    python -m experiments.claims 5 6        # some, by number
+
+Besides its table of results the paper says a dozen things in words. Each has a
+section in claims_of_learning.py or claims_of_nets.py: the words; the
+experiment; and the rule, written down before the runs, by which its outcome
+makes a verdict. A claim holds, holds in part, does not hold, or cannot be told.
+
+Each run is a row of a CSV file, so that the command may be interrupted and
+repeated. Nothing is chosen on test digits: where a claim compares two ways of
+learning, each has the rate that gives the lowest training MSE, over a grid. A
+difference counts if it is more than two standard errors.
+"""
+import functools
+import math
+import os
+import textwrap
+
+import repro
+from experiments import claims_of_learning, claims_of_nets, lenet1      # noqa: F401 (the first two enter their claims)
+from experiments.claim_runs import CLAIMS, SETTINGS, WATCH, build, learning
+from repro import RESULTS
+from support import cli, files, runs
+
+# ---------------------------------------------------------------------------------------------------------------------
+# runs. settings of a row: the fingerprint of its setting's settings. curves: 'name=v v v;...', the numbers that were
+# watched, one after the other for each moment in `at`
+
+KEY = ('claim', 'setting', 'settings', 'dataset', 'seed')
+VALUES = (*RESULTS, 'seconds', 'curves')
+WORDS = ('setting', 'settings', 'dataset', 'curves')
+
+load = functools.cache(files.load_digits)
+
+
+def one_run(claim, setting, settings, dataset, seed):
+    """Measure one setting of one claim: the values of its row."""
+    chosen = SETTINGS[claim][setting]
+    assert settings == runs.fingerprint(chosen)
+    if chosen.get('net') is None:
+        return dict.fromkeys(RESULTS) | claims_of_nets.timing(chosen, load(dataset), seed)
+    splits = load(dataset)
+    if chosen['net'] == 'lenet1':
+        splits = {split: (lenet1.framed(X), Y) for split, (X, Y) in splits.items()}
+    X, Y = (t[seed % chosen.get('part', 1)::chosen.get('part', 1)] for t in splits['train'])
+    net, engine = build(chosen, seed)
+    curves, seconds, at = {}, 0.0, chosen.get('at', ())
+
+    def look(n):
+        for name in chosen.get('watch', ()):
+            for curve, numbers in WATCH[name](net, engine, splits).items():
+                curves.setdefault(curve, []).extend(numbers)
+    if 0 in at:
+        look(0)
+    try:
+        for n, (_, seconds) in enumerate(learning(net, engine, X, Y, chosen), 1):
+            if n in at:
+                look(n)
+    except repro.Diverged:
+        return dict.fromkeys(RESULTS, math.nan) | {'seconds': seconds, 'curves': ''}
+    train, test = (repro.measure(net, *splits[split], engine) for split in ('train', 'test'))
+    packed = ';'.join(f'{name}=' + ' '.join(f'{v:.5g}' for v in numbers) for name, numbers in curves.items())
+    return repro.results(train, test) | {'seconds': seconds, 'curves': packed}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the table
+
+def jobs_of(number, rows, dataset, seeds):
+    """The jobs of a claim, as far as the rows that are there tell: the best rate comes after its grid."""
+    mine = [row for row in rows if row['claim'] == number]
+    return [{'claim': number, 'setting': name, 'settings': runs.fingerprint(SETTINGS[number][name]), 'dataset': dataset,
+             'seed': seed} for name, seed in dict.fromkeys(CLAIMS[number]['jobs'](mine, seeds))]
+
+
+def read(path):
+    """The rows of a CSV file of runs, of the settings as they are now."""
+    return [row for row in runs.read_rows(path, KEY, VALUES, WORDS)
+            if row['setting'] in SETTINGS.get(row['claim'], {})
+            and row['settings'] == runs.fingerprint(SETTINGS[row['claim']][row['setting']])]
+
+
+def table(rows, numbers=None):
+    """Lines [number, claim, section, measured, verdict], of the rows of one data set."""
+    lines = []
+    for number, one in sorted(CLAIMS.items()):
+        if numbers is None or number in numbers:
+            mine = [row for row in rows if row['claim'] == number]
+            lines.append([str(number), one['words'], one['section'], *one['verdict'](mine)])
+    return lines
+
+
+def shown(lines):
+    """The table as text for a shell."""
+    text = []
+    for number, words, section, measured, outcome in lines:
+        text.append('\n'.join(textwrap.wrap(f'{number:>2}  {words} ({section}): {outcome or "-"}', 110,
+                                            subsequent_indent='    ')))
+        text.append(textwrap.fill(measured, 110, initial_indent='    ', subsequent_indent='    '))
+    return '\n'.join(text)
+
+
+def main():
+    parser = cli.parser(__doc__, epilog='claims:\n' + '\n'.join(
+        textwrap.fill(f'{number:>4}  {one["words"]}', 79, subsequent_indent='      ')
+        for number, one in sorted(CLAIMS.items())))
+    parser.add_argument('claims', nargs='*', type=cli.checked(int, 1, max(CLAIMS), 'the number of a claim'),
+                        metavar='N', help='claims (default: all)')
+    parser.add_argument('--dataset', type=files.dataset, default='usps', metavar='D', help='default: usps')
+    parser.add_argument('--seeds', type=cli.seeds, default=range(10), metavar='A-B', help='default: 0-9')
+    runs.add_arguments(parser, os.path.join('out', 'claims.csv'))
+    args = parser.parse_args()
+    numbers, seeds = args.claims or sorted(CLAIMS), list(args.seeds)
+    load(args.dataset)                  # ends here if it is not there
+    where = {'workers': args.jobs, 'cluster': args.cluster}
+    rows, jobs, clock = [], None, [number for number in numbers if number == 14]
+    while jobs != (jobs := [job for number in numbers if CLAIMS[number]['jobs'] and number not in clock
+                            for job in jobs_of(number, rows, args.dataset, seeds)]):
+        rows = runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, threads=True, **where) if jobs else []
+    for number in clock:                # timed alone, on this machine
+        rows += runs.run_all(one_run, jobs_of(number, [], args.dataset, seeds), args.out, KEY, VALUES, WORDS,
+                             threads=True, workers=1)
+    print(shown(table(rows, numbers)))
+
+
+if __name__ == '__main__':
+    cli.run(main)
