@@ -1,9 +1,10 @@
 """numba's own cache of compiled code, for one function, but with checksums: numba would trust a damaged file."""
 import pickle
-import sys
 from hashlib import sha256
 
 from numba.core import caching
+
+from support import cli
 
 
 class CheckedCode(caching.CompileResultCacheImpl):
@@ -37,7 +38,7 @@ class Cache(caching.FunctionCache):
         try:
             super().save_overload(signature, result)
         except Exception as e:
-            print(f'compiled code is not kept: {e}', file=sys.stderr)
+            cli.warn(f'compiled code is not kept: {e}')
 
 
 def cached(function):

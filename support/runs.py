@@ -47,7 +47,8 @@ except ImportError:                     # Windows: nothing keeps two processes f
 def add_arguments(parser, out):
     """The arguments --jobs, --cluster and --out (default: out); hand them to run_all as workers, cluster and path."""
     where = parser.add_mutually_exclusive_group()
-    where.add_argument('--jobs', type=cli.count, metavar='N', help=f'runs at a time (default: one a core, here {cores()})')
+    where.add_argument('--jobs', type=cli.count, metavar='N',
+                       help=f'runs at a time (default: one a core, here {cores()})')
     where.add_argument('--cluster', type=cli.path, metavar='ADDRESS', help='run them on a Dask cluster instead: the '
                        'address of its scheduler, as tcp://host:8786, or its scheduler file')
     parser.add_argument('--out', type=cli.path, default=out, metavar='CSV',
@@ -101,7 +102,7 @@ def mean_sd(values):
 NUMBER = re.compile(r'-?[0-9]{1,20}(\.[0-9]{1,20})?(e[-+]?[0-9]{1,3})?')
 
 
-def read_rows(path, key, values, words, remedy='name another with --out'):
+def read_rows(path, key, values, words, remedy='results/README.md has the command that makes it'):
     """
     The rows of a CSV file as dicts, numbers as numbers, an empty value as None. Ends the script with the file and the
     line of anything that is not a row.
