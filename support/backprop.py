@@ -12,8 +12,8 @@ time, a hundred times as fast. For a layer with inputs x, weights w, biases b, a
 A map's units share its weights; in a fully connected layer each map is one unit. Curvature, the second derivatives,
 goes down the same way with weights, inputs and slopes squared.
 
-The layout. All inner loops must run over numbers that lie side by side. H1's outputs lie by row, column, map; so do its
-deltas and biases. Each column of H2's units has a copy of the five columns it sees, a strip of 12 rows, with the border:
+The layout. All inner loops run over numbers that lie side by side. All that belongs to H1's units lies by row, column,
+map; and each column of H2's units has a copy of the five columns it sees, a strip of 12 rows, the border's among them:
 
     columns  0 1 2 3 4 5 6 7 8 9 10 11      12 maps a column: a row of a window is 5*12 = 60 numbers, filled up to K = 64
     strip 0  = = = = =                      row 0   |60 numbers|0000|  |
@@ -22,8 +22,8 @@ deltas and biases. Each column of H2's units has a copy of the five columns it s
     strip 3              = = = = =          ...                       |
 
 A window of H2 is then one run of 5K numbers in all maps of H1, and so is a map's kernel. Where the connection table
-has no connection, weight and rate are 0: the table is known to layout() alone. H1's loops run over 16 maps at a time;
-where there are 12, the last 4 are the next unit's and do not count. results/engine.md has the rest.
+has no connection, weight and rate are 0: only layout() knows the table. H1's loops do 16 maps at a time; where there
+are 12, the other 4 are the next column's, and what comes of them is overwritten or never read.
 """
 import sys
 import threading
@@ -45,16 +45,14 @@ from support import cache                                                # noqa:
 if llvm.get_host_cpu_features().get('avx512f') and not (numba.config.CPU_FEATURES or numba.config.CPU_NAME):
     numba.config.CPU_FEATURES = llvm.get_host_cpu_features().flatten() + ',-prefer-256-bit'
 
-# Nothing is allocated, so nothing need be counted: half of the compiling. An x / 0 is what it is in NumPy.
+# Nothing is allocated, so nothing need be counted: half of the compiling. 'contract' allows a fused multiply-add, and
+# 'reassoc' sums in any order, fixed once compiled; a value that is not finite may never be assumed away.
 lean = {'error_model': 'numpy', '_nrt': False, 'no_cfunc_wrapper': True}
-# 'contract' allows a fused multiply-add; nothing else may be reordered, or a value that is not finite be assumed away.
 part = numba.njit(fastmath={'contract'}, no_cpython_wrapper=True, **lean)
-inlined = numba.njit(fastmath={'contract'}, no_cpython_wrapper=True, forceinline=True, **lean)
-# 'reassoc' as well, for dot products: their sums may be taken in any order, which is fixed once compiled.
-inlined_dot = numba.njit(fastmath={'contract', 'reassoc'}, no_cpython_wrapper=True, forceinline=True, **lean)
+inlined = numba.njit(fastmath={'contract', 'reassoc'}, no_cpython_wrapper=True, forceinline=True, **lean)
 
-f32, index = np.float32, np.uint64
-zero, BACKGROUND = f32(0), f32(-1)      # connections over the border of the image, or of a map of H1, see BACKGROUND
+f32, index = np.float32, np.uint64      # a signed index might count from the end, and its loop is no vector loop then
+zero, BACKGROUND = f32(0), f32(-1)      # what connections see that reach over the border of the image or of H1's maps
 OUTPUTS, TRAINING, CURVATURE = 0, 1, 2
 # 2**f = sum over k of (f ln 2)**k / k!, for |f| <= 1/2; the terms left out are below (ln 2 / 2)**7 / 7! = 1.2e-7.
 T1, T2, T3, T4, T5, T6 = (f32(log(2)**k / factorial(k)) for k in range(1, 7))
@@ -73,40 +71,32 @@ def tanh(x):
 
 @part
 def squash(s, b, A, S, slope):
-    """From s, in its place, y = A tanh(S (s + b)); slope = dy/ds = A S (1 - tanh(S s)**2) = S/A (A - y)(A + y)."""
+    """From s, in its place, y = A tanh(S (s + b)), and slope = dy/ds = S/A (A - y)(A + y)."""
     for m in range(len(s)):
         for p in range(s.shape[1]):
             y = A * tanh(S * (s[m, p] + b[m, p]))
-            s[m, p] = y
-            slope[m, p] = S / A * (A - y) * (A + y)
+            s[m, p], slope[m, p] = y, S / A * (A - y) * (A + y)
 
 
 @part
-def fill(a, value):
+def square(a):
     for m in range(len(a)):
         for p in range(a.shape[1]):
-            a[m, p] = value
+            a[m, p] *= a[m, p]
 
 
 @part
-def times(a, b):
-    """a *= b."""
-    for m in range(len(a)):
-        for p in range(a.shape[1]):
-            a[m, p] *= b[m, p]
+def change(b, rate, e, slope):
+    """From e, in its place, delta = slope e; and b -= rate delta. (w1: e is its gradient, and slope is 1.)"""
+    for m in range(len(b)):
+        for p in range(b.shape[1]):
+            e[m, p] *= slope[m, p]
+            b[m, p] -= rate[m, p] * e[m, p]
 
 
-@part
-def step(w, rate, g):
-    """w -= rate g. A bias is a weight whose input is 1: its gradient is its unit's delta."""
-    for m in range(len(w)):
-        for p in range(w.shape[1]):
-            w[m, p] -= rate[m, p] * g[m, p]
-
-
-@inlined_dot
+@inlined
 def dots(w, m, a, b):
-    """w[m] . a, w[m] . b, and the same of the next three rows: what is read is used two times, or four."""
+    """w[m] . a, w[m] . b, and the same of the next three rows: what is read is used at once."""
     w0, w1, w2, w3 = w[m], w[m + 1], w[m + 2], w[m + 3]
     a0, a1, a2, a3, b0, b1, b2, b3 = zero, zero, zero, zero, zero, zero, zero, zero
     for k in range(len(a)):
@@ -123,66 +113,70 @@ def dots(w, m, a, b):
 
 @part
 def full_sums(w, x, s):
-    """A fully connected layer's s[m] = the sum over k of w[m,k] x[k]."""
+    """s[m] = the sum over k of w[m,k] x[k]"""
     for m in range(0, len(w), 4):
         s[m], _, s[m + 1], _, s[m + 2], _, s[m + 3], _ = dots(w, m, x, x)
 
 
 @part
 def full_down(w, delta, e):
-    """Its e[k] = the sum over m of delta[m] w[m,k], four units at a time."""
-    for k in range(len(e)):
-        e[k] = zero
+    """e[k] = the sum over m of delta[m] w[m,k]"""
+    e.fill(zero)
     for m in range(0, len(w), 4):
         w0, w1, w2, w3 = w[m], w[m + 1], w[m + 2], w[m + 3]
-        d0, d1, d2, d3 = delta[m], delta[m + 1], delta[m + 2], delta[m + 3]
         for k in range(len(e)):
-            e[k] = e[k] + d0 * w0[k] + d1 * w1[k] + d2 * w2[k] + d3 * w3[k]
+            e[k] += delta[m] * w0[k] + delta[m + 1] * w1[k] + delta[m + 2] * w2[k] + delta[m + 3] * w3[k]
 
 
 @part
 def full_change(w, rate, delta, x):
-    """Its w[m,k] -= rate[m,k] delta[m] x[k]."""
+    """w[m,k] -= rate[m,k] delta[m] x[k]"""
     for m in range(len(w)):
         wm, rm, d = w[m], rate[m], delta[m]
         for k in range(len(x)):
             wm[k] -= rm[k] * (d * x[k])
 
 
-@inlined
-def move(a, i, b, j, n, add):
-    """b[j:j+n] = a[i:i+n], or += that."""
-    i, j, n = index(i), index(j), index(n)          # unsigned: a negative index would count from the end
-    for k in range(n):
-        b[j + k] = a[i + k] + (b[j + k] if add else zero)
+@part
+def strips(y, x, n1, down):
+    """Strips x from H1's outputs y, n1 a column; or down, from what H2 passes down in x, the sum for each unit in y."""
+    for c in range(4):
+        for r in range(8):
+            row, strip, skip = y[r], x[c], (r + 2) * x.shape[1] // 12 + n1 * (2 - 2*c)
+            for k in range(index(n1 * max(2*c - 2, 0)), index(n1 * min(2*c + 3, 8))):    # columns without the border
+                if down:
+                    row[k] += strip[index(skip + k)]
+                else:
+                    strip[index(skip + k)] = row[k]
 
 
 @cache.cached
 @numba.njit(fastmath={'contract'}, nogil=True, **lean)
-def run(task, net, above, changed, rates, A, S, softmax, X, T, order, outputs, room):
+def run(task, net, above, changed, rates, A, S, softmax, X, T, order, outputs, ys, slopes, deltas, image, x2, e2):
     """
-    What is asked for (task), for each pattern of X (n, 256), T (n, 10) in the order given. How many were good: stops at
-    one that is not finite. deltas go down through the weights `above`, and `changed` is changed: both are net, or for
-    the second derivatives net squared and their sum.
+    Does task with each pattern of X (n, 256), T (n, 10) in the order given. Returns how many were good: stops at one
+    that is not finite. deltas go down through the weights `above`, and `changed` is changed: both are net, or for the
+    second derivatives net squared and their sum. ys, slopes, deltas: each unit's lie as its bias does in net.
     """
-    w1, b1, w2, b2, w3, b3, w4, b4 = net
-    image, y1, slope1, delta1, g1, x2, e2, x3, slope2, delta2, x4, slope3, delta3, y4, slope4, delta4 = room
-    n2, K, second = len(w2), w2.shape[1] // 5, task == CURVATURE
-    n1 = (y1.shape[1] - 16) // 8 if n2 else 0
-    y, flat3, e3 = y4[0], x3.reshape(x3.size), delta2.reshape(delta2.size)
-    wide, flatw, flatg, pixels = y1.shape[1], w1.reshape(w1.size), g1.reshape(g1.size), image.reshape(image.size)
+    (w1, b1, w2, b2, w3, b3, w4, b4), (_, _, v2, _, v3, _, v4, _) = net, above
+    (_, y1, _, y2, _, y3, _, y4), (ones, slope1, _, slope2, _, slope3, _, slope4) = ys, slopes
+    g1, delta1, _, delta2, _, delta3, _, delta4 = deltas                 # g1: the gradient of w1
+    K, wide, second, flat2 = x2.shape[1] // 12, y1.shape[1], task == CURVATURE, y2.reshape(y2.size)
+    n1, w, g, pixels = (wide - 16) // 8, w1.reshape(w1.size), g1.reshape(g1.size), image.reshape(image.size)
     flat1, e1 = y1.reshape(y1.size), delta1.reshape(delta1.size)
     for n in range(len(order)):
-        x, t = X[order[n]], T[order[n]]
-        if second:                      # the pattern before has squared the border
-            fill(image, BACKGROUND)
-            fill(x2, BACKGROUND)
-        if n2:
-            # H1, 16 maps at a time. What is written beyond the last map is overwritten by the next column's
+        x, t, y = X[order[n]], T[order[n]], y4[0]
+        if n1 == 0:                     # 256-h-10: the image stands where H2 does
+            for k in range(256):
+                flat2[k] = x[k]
+        else:
+            if second:                  # the pattern before has squared the border
+                image.fill(BACKGROUND)
+                x2.fill(BACKGROUND)
             for r in range(16):
                 for c in range(16):
                     image[r + 2, c + 2] = x[16*r + c]
-            for r in range(8):
+            for r in range(8):          # H1's sums
                 for c in range(8):
                     for m in range(0, n1, 16):
                         for k in range(16):
@@ -190,119 +184,98 @@ def run(task, net, above, changed, rates, A, S, softmax, X, T, order, outputs, r
                             for i in range(5):
                                 u = zero
                                 for j in range(5):
-                                    u += flatw[index(25*m + 80*i + 16*j + k)] * pixels[index(40*r + 20*i + 2*c + j)]
+                                    u += w[index(25*m + 80*i + 16*j + k)] * pixels[index(40*r + 20*i + 2*c + j)]
                                 s += u
                             flat1[index(wide*r + n1*c + m + k)] = s
             squash(y1, b1, A, S, slope1)
-            # H2: strips, sums, outputs
-            for c in range(4):
-                left, right = max(2*c - 2, 0), min(2*c + 3, 8)           # the columns it sees that are not the border's
-                for r in range(8):
-                    move(y1[r], n1*left, x2[c], K*(r + 2) + n1*(left - 2*c + 2), n1*(right - left), False)
-                for r in range(0, 4, 2):
-                    a, b, p, q = x2[c, 2*K*r:2*K*r + 5*K], x2[c, 2*K*r + 2*K:2*K*r + 7*K], 4*r + c, 4*r + 4 + c
-                    for m in range(0, n2, 4):
-                        (x3[m, p], x3[m, q], x3[m + 1, p], x3[m + 1, q], x3[m + 2, p], x3[m + 2, q],
-                         x3[m + 3, p], x3[m + 3, q]) = dots(w2, m, a, b)
-            squash(x3, b2, A, S, slope2)
-        else:                           # 256-h-10: H3 sees the image
-            for k in range(256):
-                flat3[k] = x[k]
-        # H3, output
-        full_sums(w3, flat3, x4[0])
-        squash(x4, b3, A, S, slope3)
-        full_sums(w4, x4[0], y)
-        if softmax:
-            total, top = zero, y[0] + b4[0, 0]
+            strips(y1, x2, n1, False)
+            for p in range(0, 16, 2):   # H2's sums, of four maps and two units of a column at a time
+                c, r = p // 4, p % 4
+                a, b, p, q = x2[c, 2*K*r:2*K*r + 5*K], x2[c, 2*K*r + 2*K:2*K*r + 7*K], 4*r + c, 4*r + 4 + c
+                for m in range(0, len(w2), 4):
+                    (y2[m, p], y2[m, q], y2[m + 1, p], y2[m + 1, q], y2[m + 2, p], y2[m + 2, q],
+                     y2[m + 3, p], y2[m + 3, q]) = dots(w2, m, a, b)
+            squash(y2, b2, A, S, slope2)
+        full_sums(w3, flat2, y3[0])
+        squash(y3, b3, A, S, slope3)
+        full_sums(w4, y3[0], y)
+        if softmax:                     # its slopes stay 1
             for j in range(10):
-                top = max(top, y[j] + b4[0, j])
-            for j in range(10):
-                y[j] = np.exp(y[j] + b4[0, j] - top)
-                total += y[j]
-            for j in range(10):
-                y[j] /= total
+                total = zero
+                for i in range(10):
+                    total += np.exp(y[i] + b4[0, i] - y[j] - b4[0, j])
+                outputs[n, j] = f32(1) / total
         else:
             squash(y4, b4, A, S, slope4)
-        if task == OUTPUTS:
             for j in range(10):
                 outputs[n, j] = y[j]
+        if task == OUTPUTS:
             continue
+        if second:
+            for a in (image, x2, y2, y3, slope1, slope2, slope3, slope4):
+                square(a)
 
         # down: in each layer what it passes on, then its changes
-        if second:
-            for a in (image, x2, x3, x4, slope1, slope2, slope3, slope4):
-                times(a, a)
         total = zero
         for j in range(10):
-            e = f32(2 / 10) * (f32(1) if second else y[j] - t[j])
-            delta4[0, j] = y[j] - f32(t[j] > 0) if softmax else e * slope4[0, j]
+            o = outputs[n, j]
+            delta4[0, j] = o - f32(t[j] > 0) if softmax else f32(2 / 10) * (f32(1) if second else o - t[j])
             total += delta4[0, j]
         if not np.isfinite(total):
             return n
-        full_down(above[6], delta4[0], delta3[0])
-        times(delta3, slope3)
-        full_change(changed[6], rates[6], delta4[0], x4[0])
-        step(changed[7], rates[7], delta4)
-        if n2:
-            full_down(above[4], delta3[0], e3)
-        full_change(changed[4], rates[4], delta3[0], flat3)
-        step(changed[5], rates[5], delta3)
-        if n2 == 0:
+        change(changed[7], rates[7], delta4, slope4)
+        full_down(v4, delta4[0], delta3[0])
+        full_change(changed[6], rates[6], delta4[0], y3[0])
+        change(changed[5], rates[5], delta3, slope3)
+        full_down(v3, delta3[0], delta2.reshape(delta2.size))
+        full_change(changed[4], rates[4], delta3[0], flat2)
+        if n1 == 0:
             continue
-
-        # H2: four maps, two units at a time
-        times(delta2, slope2)
-        fill(e2, zero)
-        fill(delta1, zero)
-        for m in range(0, n2, 4):
-            v0, v1, v2, v3 = above[2][m], above[2][m + 1], above[2][m + 2], above[2][m + 3]
+        change(changed[3], rates[3], delta2, slope2)
+        e2.fill(zero)
+        for m in range(0, len(w2), 4):  # H2, four maps at a time
+            m0, m1, m2, m3 = v2[m], v2[m + 1], v2[m + 2], v2[m + 3]
             for p in range(0, 16, 2):
                 d0, d1, d2, d3 = delta2[m, p], delta2[m + 1, p], delta2[m + 2, p], delta2[m + 3, p]
                 f0, f1, f2, f3 = delta2[m, p + 1], delta2[m + 1, p + 1], delta2[m + 2, p + 1], delta2[m + 3, p + 1]
                 first = p // 4 * 2*K
                 ea, eb = e2[p % 4, first:first + 5*K], e2[p % 4 + 1, first:first + 5*K]
-                for k in range(index(2*K if p < 4 else 0), index(4*K if p >= 12 else 5*K)):        # the border learns nothing
-                    ea[k] = ea[k] + d0 * v0[k] + d1 * v1[k] + d2 * v2[k] + d3 * v3[k]
-                    eb[k] = eb[k] + f0 * v0[k] + f1 * v1[k] + f2 * v2[k] + f3 * v3[k]
+                for k in range(index(2*K if p < 4 else 0), index(4*K if p >= 12 else 5*K)):     # rows without the border
+                    ea[k] = ea[k] + d0 * m0[k] + d1 * m1[k] + d2 * m2[k] + d3 * m3[k]
+                    eb[k] = eb[k] + f0 * m0[k] + f1 * m1[k] + f2 * m2[k] + f3 * m3[k]
             for c in range(0, 4, 2):
                 a0, a1, a2, a3 = x2[c, :5*K], x2[c, 2*K:7*K], x2[c, 4*K:9*K], x2[c, 6*K:11*K]
                 c0, c1, c2, c3 = x2[c + 1, :5*K], x2[c + 1, 2*K:7*K], x2[c + 1, 4*K:9*K], x2[c + 1, 6*K:11*K]
                 for j in range(m, m + 4):
                     d0, d1, d2, d3 = delta2[j, c], delta2[j, 4 + c], delta2[j, 8 + c], delta2[j, 12 + c]
                     f0, f1, f2, f3 = delta2[j, c + 1], delta2[j, 5 + c], delta2[j, 9 + c], delta2[j, 13 + c]
-                    w, rate = changed[2][j], rates[2][j]
-                    for k in range(len(w)):
-                        w[k] -= rate[k] * ((d0 * a0[k] + d1 * a1[k] + d2 * a2[k] + d3 * a3[k])
+                    v, rate = changed[2][j], rates[2][j]
+                    for k in range(len(v)):
+                        v[k] -= rate[k] * ((d0 * a0[k] + d1 * a1[k] + d2 * a2[k] + d3 * a3[k])
                                            + (f0 * c0[k] + f1 * c1[k] + f2 * c2[k] + f3 * c3[k]))
-        step(changed[3], rates[3], delta2)
-
-        # H1: the strips' columns, added
-        for c in range(4):
-            left, right = max(2*c - 2, 0), min(2*c + 3, 8)
-            for r in range(8):
-                move(e2[c], K*(r + 2) + n1*(left - 2*c + 2), delta1[r], n1*left, n1*(right - left), True)
-        times(delta1, slope1)
-        fill(g1, zero)
-        for m in range(0, n1, 16):
+        delta1.fill(zero)
+        strips(delta1, e2, n1, True)
+        change(changed[1], rates[1], delta1, slope1)
+        g1.fill(zero)
+        for m in range(0, n1, 16):      # H1's gradient, of a row of taps and a row of units at a time
             for r in range(8):
                 for i in range(5):
                     for k in range(16):
-                        u0, u1, u2, u3, u4 = zero, zero, zero, zero, zero
+                        s0, s1, s2, s3, s4 = zero, zero, zero, zero, zero
                         for c in range(8):
                             d, q = e1[index(wide*r + n1*c + m + k)], 40*r + 20*i + 2*c
-                            u0 += pixels[index(q)] * d
-                            u1 += pixels[index(q + 1)] * d
-                            u2 += pixels[index(q + 2)] * d
-                            u3 += pixels[index(q + 3)] * d
-                            u4 += pixels[index(q + 4)] * d
+                            s0 += pixels[index(q)] * d
+                            s1 += pixels[index(q + 1)] * d
+                            s2 += pixels[index(q + 2)] * d
+                            s3 += pixels[index(q + 3)] * d
+                            s4 += pixels[index(q + 4)] * d
                         q = 25*m + 80*i + k
-                        flatg[index(q)] += u0
-                        flatg[index(q + 16)] += u1
-                        flatg[index(q + 32)] += u2
-                        flatg[index(q + 48)] += u3
-                        flatg[index(q + 64)] += u4
-        step(changed[0], rates[0], g1)
-        step(changed[1], rates[1], delta1)
+                        g[index(q)] += s0
+                        g[index(q + 16)] += s1
+                        g[index(q + 32)] += s2
+                        g[index(q + 48)] += s3
+                        g[index(q + 64)] += s4
+        change(changed[0], rates[0], g1, ones)
     return len(order)
 
 
@@ -313,71 +286,63 @@ def up(n, m):
 
 def layout(net):
     """(shapes of the arrays w1, b1, ..., w4, b4; {parameter's name: where its numbers lie in their memory})."""
-    n1, n2 = (len(net.H1w), len(net.H2w)) if hasattr(net, 'table') else (0, 0)
+    n1, n2 = (len(net.H1w), len(net.H2w)) if hasattr(net, 'table') else (0, 16)
     h, maps, K = len(net.H3b), up(n2, 4), up(5*n1, 16)
     shapes = ((up(n1, 16) // 16 * 25, 16), (8, 8*n1 + 16), (maps, 5*K), (maps, 16),
-              (up(h, 16), 16*maps or 256), (1, up(h, 16)), (12, up(h, 16)), (1, 12))
-    parts = torch.arange(sum(a * b for a, b in shapes)).split([a * b for a, b in shapes])
-    w1, b1, w2, b2, w3, b3, w4, b4 = (part.view(shape) for part, shape in zip(parts, shapes))
-    places = {'H3w': w3[:h, :len(net.H3w)].T, 'H3b': b3[0, :h], 'outw': w4[:10, :h].T, 'outb': b4[0, :10]}
+              (up(h, 16), 16*maps), (1, up(h, 16)), (12, up(h, 16)), (1, 12))
+    w1, b1, w2, b2, w3, b3, w4, b4 = arrays(torch.arange(sum(a * b for a, b in shapes)), shapes)
+    places = {'H3w': w3[:h, :16*n2].T, 'H3b': b3[0, :h], 'outw': w4[:10, :h].T, 'outb': b4[0, :10]}
     if n1:
         seen = torch.arange(n2)[:, None], torch.as_tensor(net.table)
-        kernels = w2[:n2].view(n2, 5, K)[:, :, :5*n1].unflatten(2, (5, n1))                   # by row, column, map
-        places |= {'H1w': w1.view(-1, 25, 16).transpose(1, 2).reshape(-1, 1, 5, 5)[:n1], 'H2w': kernels.permute(0, 3, 1, 2)[seen],
-                   'H1b': b1[:, :8*n1].unflatten(1, (8, n1)).permute(2, 0, 1), 'H2b': b2[:n2].view(n2, 4, 4)}
+        kernels = w2[:n2].view(n2, 5, K)[:, :, :5*n1].unflatten(2, (5, n1))                  # by row, column, map
+        places |= {'H1w': w1.view(-1, 25, 16).transpose(1, 2).reshape(-1, 1, 5, 5)[:n1],
+                   'H1b': b1[:, :8*n1].unflatten(1, (8, n1)).permute(2, 0, 1),
+                   'H2w': kernels.permute(0, 3, 1, 2)[seen], 'H2b': b2[:n2].view(n2, 4, 4)}
     return shapes, places
 
 
-def pack(net, values):
-    """The memory of the arrays, filled up with 0, from {parameter's name: number or tensor}."""
+def arrays(memory, shapes):
+    """The arrays that lie in memory one after the other."""
+    return tuple(a.view(shape) for a, shape in zip(memory.split([a * b for a, b in shapes]), shapes))
+
+
+def call(task, net, X, T, order, rates=None):
+    """
+    (how many patterns were good, outputs, {parameter's name: what was changed}): runs the compiled code. ValueError if
+    net is not one that is computed here, by its output for a pattern. A line on stderr if it is compiled for long.
+    """
+    if not all(hasattr(net, name) for name in ('H3w', 'H3b', 'outw', 'outb', 'A', 'S')):
+        raise ValueError(f'{type(net).__name__} is not a net that support/backprop.py computes')
     shapes, places = layout(net)
-    memory = torch.zeros(sum(a * b for a, b in shapes))
-    for name, place in places.items():
-        memory[place] = torch.as_tensor(values[name], dtype=torch.float32)
-    return memory
 
-
-def call(task, net, params, X, T, order, above=None, changed=None, rates=None):
-    """(how many patterns were good, outputs): runs the compiled code; a line on stderr if compiling it takes long."""
-    shapes, _ = layout(net)
-    (_, wide), (n2, K5), (h, ins) = shapes[1], shapes[2], shapes[4]
-
-    def arrays(memory):
-        parts = (params if memory is None else memory).split([a * b for a, b in shapes])
-        return tuple(part.view(shape).numpy() for part, shape in zip(parts, shapes))
-
-    def zeros(*shape):
-        return torch.zeros(shape).numpy()
-    room = (zeros(20, 20) + BACKGROUND, *(zeros(8, wide) for _ in range(3)), zeros(*shapes[0]),
-            zeros(4, 12*K5 // 5) + BACKGROUND, zeros(4, 12*K5 // 5), *(zeros(ins // 16, 16) for _ in range(3)),
-            *(zeros(1, h) for _ in range(3)), *(zeros(1, 12) for _ in range(3)))
-    out = torch.zeros(len(order), 10)
-    args = (task, arrays(params), arrays(above), arrays(changed), arrays(rates), f32(net.A), f32(net.S),
-            bool(getattr(net, 'softmax', False)), np.ascontiguousarray(X.reshape(len(X), 256).numpy()),
-            np.ascontiguousarray(T.numpy()), np.asarray(order, np.int64), out.numpy(), room)
+    def pack(values):
+        memory = torch.zeros(sum(a * b for a, b in shapes))
+        for name, place in places.items():
+            memory[place] = torch.as_tensor(values[name], dtype=torch.float32)
+        return memory
+    params = pack({name: p.detach() for name, p in net.named_parameters()})
+    above, changed = (params**2, torch.zeros_like(params)) if task == CURVATURE else (params, params)
+    memories = params, above, changed, pack(rates) if rates else params
+    room = torch.zeros_like(params), torch.ones_like(params), torch.zeros_like(params)
+    numbers, room = ([tuple(a.numpy() for a in arrays(m, shapes)) for m in ms] for ms in (memories, room))
+    strip = 4, 12 * shapes[2][1] // 5
+    out, one = torch.zeros(len(order), 10), torch.zeros(len(X[:1]), 10)
+    softmax = bool(getattr(net, 'softmax', False))
+    args = (*numbers, f32(net.A), f32(net.S), softmax, np.ascontiguousarray(X.reshape(len(X), 256).numpy()),
+            np.ascontiguousarray(T.numpy()), np.asarray(order, np.int64), out.numpy(), *room,
+            np.full((20, 20), BACKGROUND), np.full(strip, BACKGROUND), np.zeros(strip, f32))
     if not run.signatures:
         late = threading.Timer(1, lambda: print('compiling backprop.py, which is done once ...', file=sys.stderr))
         late.daemon = True
         late.start()
-        try:
-            run.compile(tuple(numba.typeof(a) for a in args))            # or load it, which is quick
-        finally:
-            late.cancel()
-    return run(*args), out
-
-
-def parameters(net, X):
-    """pack of net's parameters. ValueError if net is not one that is computed here, by its output for a pattern."""
-    if not all(hasattr(net, name) for name in ('H3w', 'H3b', 'outw', 'outb', 'A', 'S')):
-        raise ValueError(f'{type(net).__name__} is not a net that support/backprop.py computes')
-    params = pack(net, {name: p.detach() for name, p in net.named_parameters()})
+        run.compile(tuple(numba.typeof(a) for a in (task, *args)))       # or load it, which is quick
+        late.cancel()
     with torch.no_grad():
-        y = net(X[:1])
-    y = y.softmax(1) if getattr(net, 'softmax', False) else y
-    found = call(OUTPUTS, net, params, X[:1], torch.zeros(len(X[:1]), 10), range(len(X[:1])))[1]
-    if y.isfinite().all() and found.isfinite().all() and (found - y).abs().sum() > 1e-3 * max(1, abs(net.A)):
+        y = net(X[:1]).softmax(1) if softmax else net(X[:1])
+    run(OUTPUTS, *args[:9], np.arange(len(y)), one.numpy(), *args[11:])
+    if y.isfinite().all() and one.isfinite().all() and (one - y).abs().sum() > 1e-3 * max(1, abs(net.A)):
         raise ValueError(f'{type(net).__name__} computes something else than support/backprop.py does')
-    return params
+    return run(task, *args), out, {name: changed[place] for name, place in places.items()}
 
 
 def train_pass(net, X, T, rates, order):
@@ -388,11 +353,9 @@ def train_pass(net, X, T, rates, order):
     rates: {parameter's name: learning rate, a number or a tensor of the parameter's shape}. Returns how many patterns
     were good: fewer than there are if a value was not finite. Releases the interpreter lock while it runs.
     """
-    params = parameters(net, X)
-    done, _ = call(TRAINING, net, params, X, T, order, rates=pack(net, rates))
-    with torch.no_grad():
-        for name, place in layout(net)[1].items():
-            getattr(net, name).copy_(params[place])
+    done, _, values = call(TRAINING, net, X, T, order, rates)
+    for name, value in values.items():
+        getattr(net, name).data.copy_(value)
     if done == len(order) and not all(p.isfinite().all() for p in net.parameters()):
         done -= 1                       # the last change was not followed by a pattern that would have shown it
     return max(done, 0)
@@ -400,7 +363,7 @@ def train_pass(net, X, T, rates, order):
 
 def outputs(net, X):
     """Outputs (n, 10) of net for X (n, 1, 16, 16)."""
-    return call(OUTPUTS, net, parameters(net, X), X, torch.zeros(1, 10).expand(len(X), 10), range(len(X)))[1]
+    return call(OUTPUTS, net, X, torch.zeros(len(X), 10), range(len(X)))[1]
 
 
 def curvature(net, X):
@@ -411,8 +374,5 @@ def curvature(net, X):
     with weights, inputs and slopes squared, without the term in the squashing function's second derivative (which may
     be negative) and without the terms that mix units; shared weights get the sum over the units that share them.
     """
-    params = parameters(net, X)
-    rates = pack(net, dict.fromkeys(dict(net.named_parameters()), -1 / len(X)))
-    found = torch.zeros_like(params)
-    call(CURVATURE, net, params, X, torch.zeros(1, 10).expand(len(X), 10), range(len(X)), params**2, found, rates)
-    return {name: found[place] for name, place in layout(net)[1].items()}
+    rates = {name: -1 / len(X) for name, _ in net.named_parameters()}
+    return call(CURVATURE, net, X, torch.zeros(len(X), 10), range(len(X)), rates)[2]
