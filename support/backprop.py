@@ -123,9 +123,9 @@ def full_down(w, delta, e):
     """e[k] = the sum over m of delta[m] w[m,k]"""
     e.fill(zero)
     for m in range(0, len(w), 4):
-        w0, w1, w2, w3 = w[m], w[m + 1], w[m + 2], w[m + 3]
+        w0, w1, w2, w3, d0, d1, d2, d3 = w[m], w[m + 1], w[m + 2], w[m + 3], delta[m], delta[m + 1], delta[m + 2], delta[m + 3]
         for k in range(len(e)):
-            e[k] += delta[m] * w0[k] + delta[m + 1] * w1[k] + delta[m + 2] * w2[k] + delta[m + 3] * w3[k]
+            e[k] = e[k] + d0 * w0[k] + d1 * w1[k] + d2 * w2[k] + d3 * w3[k]
 
 
 @part
