@@ -25,8 +25,6 @@ A window of H2 is then one run of 5K numbers in all maps of H1, and so is a map'
 has no connection, weight and rate are 0: only layout() knows the table. H1's loops do 16 maps at a time; where there
 are 12, the other 4 are the next column's, and what comes of them is overwritten or never read.
 """
-import sys
-import threading
 from math import factorial, log
 
 import numpy as np
@@ -49,7 +47,6 @@ if llvm.get_host_cpu_features().get('avx512f') and not (numba.config.CPU_FEATURE
 # 'reassoc' sums in any order, fixed once compiled; a value that is not finite may never be assumed away.
 lean = {'error_model': 'numpy', '_nrt': False, 'no_cfunc_wrapper': True}
 part = numba.njit(fastmath={'contract'}, no_cpython_wrapper=True, **lean)
-inlined = numba.njit(fastmath={'contract', 'reassoc'}, no_cpython_wrapper=True, forceinline=True, **lean)
 
 f32, index = np.float32, np.uint64      # a signed index might count from the end, and its loop is no vector loop then
 zero, BACKGROUND = f32(0), f32(-1)      # what connections see that reach over the border of the image or of H1's maps
@@ -58,23 +55,21 @@ OUTPUTS, TRAINING, CURVATURE = 0, 1, 2
 T1, T2, T3, T4, T5, T6 = (f32(log(2)**k / factorial(k)) for k in range(1, 7))
 
 
-@inlined
-def tanh(x):
-    """1 - 2 / (e**2x + 1), to 2.5e-7; not a number where x is not finite. The C library's would not be a vector's."""
-    z = min(max(x, f32(-9.5)), f32(9.5)) * f32(2 / log(2))               # e**2x = 2**z; at 9.5 tanh rounds to 1
-    n = np.rint(z)
-    f = z - n
-    power = f32(1) + f * (T1 + f * (T2 + f * (T3 + f * (T4 + f * (T5 + f * T6)))))            # 2**f
-    exp = power * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)    # times 2**n, its bits
-    return f32(1) - f32(2) / (exp + f32(1)) + zero * x
-
-
 @part
 def squash(s, b, A, S, slope):
-    """From s, in its place, y = A tanh(S (s + b)), and slope = dy/ds = S/A (A - y)(A + y)."""
+    """
+    From s, in its place, y = A tanh(S (s + b)), and slope = dy/ds = S/A (A - y)(A + y). tanh x = 1 - 2 / (e**2x + 1), to
+    2.5e-7, and not a number where x is not finite: the C library's would not be a vector's.
+    """
     for m in range(len(s)):
         for p in range(s.shape[1]):
-            y = A * tanh(S * (s[m, p] + b[m, p]))
+            x = S * (s[m, p] + b[m, p])
+            z = min(max(x, f32(-9.5)), f32(9.5)) * f32(2 / log(2))       # e**2x = 2**z; at 9.5 tanh rounds to 1
+            n = np.rint(z)
+            f = z - n
+            power = f32(1) + f * (T1 + f * (T2 + f * (T3 + f * (T4 + f * (T5 + f * T6)))))            # 2**f
+            exp = power * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)    # times 2**n, its bits
+            y = A * (f32(1) - f32(2) / (exp + f32(1)) + zero * x)
             s[m, p], slope[m, p] = y, S / A * (A - y) * (A + y)
 
 
@@ -94,47 +89,38 @@ def change(b, rate, e, slope):
             b[m, p] -= rate[m, p] * e[m, p]
 
 
-@inlined
-def dots(w, m, a, b):
-    """w[m] . a, w[m] . b, and the same of the next three rows: what is read is used at once."""
-    w0, w1, w2, w3 = w[m], w[m + 1], w[m + 2], w[m + 3]
-    a0, a1, a2, a3, b0, b1, b2, b3 = zero, zero, zero, zero, zero, zero, zero, zero
-    for k in range(len(a)):
-        a0 += w0[k] * a[k]
-        a1 += w1[k] * a[k]
-        a2 += w2[k] * a[k]
-        a3 += w3[k] * a[k]
-        b0 += w0[k] * b[k]
-        b1 += w1[k] * b[k]
-        b2 += w2[k] * b[k]
-        b3 += w3[k] * b[k]
-    return a0, b0, a1, b1, a2, b2, a3, b3
-
-
-@part
-def full_sums(w, x, s):
-    """s[m] = the sum over k of w[m,k] x[k]"""
+@numba.njit(fastmath={'contract', 'reassoc'}, no_cpython_wrapper=True, **lean)
+def sums(w, a, b, s, p, q):
+    """s[m,p] = w[m] . a, s[m,q] = w[m] . b, for four maps at a time: what is read is used at once."""
     for m in range(0, len(w), 4):
-        s[m], _, s[m + 1], _, s[m + 2], _, s[m + 3], _ = dots(w, m, x, x)
+        w0, w1, w2, w3 = w[m], w[m + 1], w[m + 2], w[m + 3]
+        a0, a1, a2, a3, b0, b1, b2, b3 = zero, zero, zero, zero, zero, zero, zero, zero
+        for k in range(len(a)):
+            a0 += w0[k] * a[k]
+            a1 += w1[k] * a[k]
+            a2 += w2[k] * a[k]
+            a3 += w3[k] * a[k]
+            b0 += w0[k] * b[k]
+            b1 += w1[k] * b[k]
+            b2 += w2[k] * b[k]
+            b3 += w3[k] * b[k]
+        s[m, p], s[m + 1, p], s[m + 2, p], s[m + 3, p] = a0, a1, a2, a3
+        s[m, q], s[m + 1, q], s[m + 2, q], s[m + 3, q] = b0, b1, b2, b3
 
 
 @part
-def full_down(w, delta, e):
-    """e[k] = the sum over m of delta[m] w[m,k]"""
+def full(v, w, rate, delta, x, e):
+    """Back through a fully connected layer: e[k] = sum over m of delta[m] v[m,k]; w[m,k] -= rate[m,k] delta[m] x[k]."""
     e.fill(zero)
     for m in range(0, len(w), 4):
-        w0, w1, w2, w3, d0, d1, d2, d3 = w[m], w[m + 1], w[m + 2], w[m + 3], delta[m], delta[m + 1], delta[m + 2], delta[m + 3]
+        v0, v1, v2, v3 = v[m], v[m + 1], v[m + 2], v[m + 3]
+        d0, d1, d2, d3 = delta[m], delta[m + 1], delta[m + 2], delta[m + 3]
         for k in range(len(e)):
-            e[k] = e[k] + d0 * w0[k] + d1 * w1[k] + d2 * w2[k] + d3 * w3[k]
-
-
-@part
-def full_change(w, rate, delta, x):
-    """w[m,k] -= rate[m,k] delta[m] x[k]"""
-    for m in range(len(w)):
-        wm, rm, d = w[m], rate[m], delta[m]
-        for k in range(len(x)):
-            wm[k] -= rm[k] * (d * x[k])
+            e[k] = e[k] + d0 * v0[k] + d1 * v1[k] + d2 * v2[k] + d3 * v3[k]
+        for j in range(m, m + 4):
+            wj, rj, d = w[j], rate[j], delta[j]
+            for k in range(len(x)):
+                wj[k] -= rj[k] * (d * x[k])
 
 
 @part
@@ -189,16 +175,13 @@ def run(task, net, above, changed, rates, A, S, softmax, X, T, order, outputs, y
                             flat1[index(wide*r + n1*c + m + k)] = s
             squash(y1, b1, A, S, slope1)
             strips(y1, x2, n1, False)
-            for p in range(0, 16, 2):   # H2's sums, of four maps and two units of a column at a time
-                c, r = p // 4, p % 4
-                a, b, p, q = x2[c, 2*K*r:2*K*r + 5*K], x2[c, 2*K*r + 2*K:2*K*r + 7*K], 4*r + c, 4*r + 4 + c
-                for m in range(0, len(w2), 4):
-                    (y2[m, p], y2[m, q], y2[m + 1, p], y2[m + 1, q], y2[m + 2, p], y2[m + 2, q],
-                     y2[m + 3, p], y2[m + 3, q]) = dots(w2, m, a, b)
+            for c in range(4):          # H2's sums, of two units of a column at a time
+                for r in range(0, 4, 2):
+                    sums(w2, x2[c, 2*K*r:2*K*r + 5*K], x2[c, 2*K*r + 2*K:2*K*r + 7*K], y2, 4*r + c, 4*r + 4 + c)
             squash(y2, b2, A, S, slope2)
-        full_sums(w3, flat2, y3[0])
+        sums(w3, flat2, flat2, y3.reshape(y3.size, 1), 0, 0)
         squash(y3, b3, A, S, slope3)
-        full_sums(w4, y3[0], y)
+        sums(w4, y3[0], y3[0], y4.reshape(12, 1), 0, 0)
         if softmax:                     # its slopes stay 1
             for j in range(10):
                 total = zero
@@ -224,11 +207,9 @@ def run(task, net, above, changed, rates, A, S, softmax, X, T, order, outputs, y
         if not np.isfinite(total):
             return n
         change(changed[7], rates[7], delta4, slope4)
-        full_down(v4, delta4[0], delta3[0])
-        full_change(changed[6], rates[6], delta4[0], y3[0])
+        full(v4, changed[6], rates[6], delta4[0], y3[0], delta3[0])
         change(changed[5], rates[5], delta3, slope3)
-        full_down(v3, delta3[0], delta2.reshape(delta2.size))
-        full_change(changed[4], rates[4], delta3[0], flat2)
+        full(v3, changed[4], rates[4], delta3[0], flat2, delta2.reshape(delta2.size))
         if n1 == 0:
             continue
         change(changed[3], rates[3], delta2, slope2)
@@ -279,17 +260,11 @@ def run(task, net, above, changed, rates, A, S, softmax, X, T, order, outputs, y
     return len(order)
 
 
-def up(n, m):
-    """n rounded up to a multiple of m."""
-    return -(-n // m) * m
-
-
 def layout(net):
     """(shapes of the arrays w1, b1, ..., w4, b4; {parameter's name: where its numbers lie in their memory})."""
     n1, n2 = (len(net.H1w), len(net.H2w)) if hasattr(net, 'table') else (0, 16)
-    h, maps, K = len(net.H3b), up(n2, 4), up(5*n1, 16)
-    shapes = ((up(n1, 16) // 16 * 25, 16), (8, 8*n1 + 16), (maps, 5*K), (maps, 16),
-              (up(h, 16), 16*maps), (1, up(h, 16)), (12, up(h, 16)), (1, 12))
+    h, (maps, fours, units, K) = len(net.H3b), (-(-n // m) * m for n, m in ((n1, 16), (n2, 4), (len(net.H3b), 16), (5*n1, 16)))
+    shapes = ((maps // 16 * 25, 16), (8, 8*n1 + 16), (fours, 5*K), (fours, 16), (units, 16*fours), (1, units), (12, units), (1, 12))
     w1, b1, w2, b2, w3, b3, w4, b4 = arrays(torch.arange(sum(a * b for a, b in shapes)), shapes)
     places = {'H3w': w3[:h, :16*n2].T, 'H3b': b3[0, :h], 'outw': w4[:10, :h].T, 'outb': b4[0, :10]}
     if n1:
@@ -331,12 +306,6 @@ def call(task, net, X, T, order, rates=None):
     args = (*numbers, f32(net.A), f32(net.S), softmax, np.ascontiguousarray(X.reshape(len(X), 256).numpy()),
             np.ascontiguousarray(T.numpy()), np.asarray(order, np.int64), out.numpy(), *room,
             np.full((20, 20), BACKGROUND), np.full(strip, BACKGROUND), np.zeros(strip, f32))
-    if not run.signatures:
-        late = threading.Timer(1, lambda: print('compiling backprop.py, which is done once ...', file=sys.stderr))
-        late.daemon = True
-        late.start()
-        run.compile(tuple(numba.typeof(a) for a in (task, *args)))       # or load it, which is quick
-        late.cancel()
     with torch.no_grad():
         y = net(X[:1]).softmax(1) if softmax else net(X[:1])
     run(OUTPUTS, *args[:9], np.arange(len(y)), one.numpy(), *args[11:])

@@ -25,13 +25,17 @@ class Cache(caching.FunctionCache):
     _impl_class = CheckedCode
 
     def load_overload(self, signature, context):
+        found = None
         try:
-            return super().load_overload(signature, context)
+            found = super().load_overload(signature, context)
         except Exception:               # pickle has many errors for bytes that are not its own
             try:
                 self.flush()            # an empty index, for save_overload
             except OSError:
                 pass
+        if found is None:
+            print(f'compiling {self._py_func.__module__}, which is done once ...', file=sys.stderr)
+        return found
 
     def save_overload(self, signature, result):
         try:
