@@ -33,12 +33,11 @@ import torch
 try:
     import llvmlite.binding as llvm
     import numba
+    from support import cache
 except Exception as e:                  # numba has errors of its own for a Python or a NumPy that it does not know
     raise ImportError(f'numba cannot be imported: {str(e).split(chr(10))[0]}') from None
 if numba.config.DISABLE_JIT or numba.version_info[:2] < (0, 58):
     raise ImportError(f'NUMBA_DISABLE_JIT is set, or numba {numba.__version__} is older than 0.58')
-from support import cache                                                # noqa: E402
-
 # LLVM stays with 8 numbers a register where the core has 16 unless it is told otherwise.
 if llvm.get_host_cpu_features().get('avx512f') and not (numba.config.CPU_FEATURES or numba.config.CPU_NAME):
     numba.config.CPU_FEATURES = llvm.get_host_cpu_features().flatten() + ',-prefer-256-bit'
@@ -74,13 +73,6 @@ def squash(s, b, A, S, slope):
 
 
 @part
-def square(a):
-    for m in range(len(a)):
-        for p in range(a.shape[1]):
-            a[m, p] *= a[m, p]
-
-
-@part
 def change(b, rate, e, slope):
     """From e, in its place, delta = slope e; and b -= rate delta. (w1: e is its gradient, and slope is 1.)"""
     for m in range(len(b)):
@@ -90,22 +82,17 @@ def change(b, rate, e, slope):
 
 
 @numba.njit(fastmath={'contract', 'reassoc'}, no_cpython_wrapper=True, **lean)
-def sums(w, a, b, s, p, q):
-    """s[m,p] = w[m] . a, s[m,q] = w[m] . b, for four maps at a time: what is read is used at once."""
+def sums(w, x, s, p):
+    """s[m,p] = sum over k of w[m,k] x[k], for four maps at a time."""
     for m in range(0, len(w), 4):
         w0, w1, w2, w3 = w[m], w[m + 1], w[m + 2], w[m + 3]
-        a0, a1, a2, a3, b0, b1, b2, b3 = zero, zero, zero, zero, zero, zero, zero, zero
-        for k in range(len(a)):
-            a0 += w0[k] * a[k]
-            a1 += w1[k] * a[k]
-            a2 += w2[k] * a[k]
-            a3 += w3[k] * a[k]
-            b0 += w0[k] * b[k]
-            b1 += w1[k] * b[k]
-            b2 += w2[k] * b[k]
-            b3 += w3[k] * b[k]
-        s[m, p], s[m + 1, p], s[m + 2, p], s[m + 3, p] = a0, a1, a2, a3
-        s[m, q], s[m + 1, q], s[m + 2, q], s[m + 3, q] = b0, b1, b2, b3
+        s0, s1, s2, s3 = zero, zero, zero, zero
+        for k in range(len(x)):
+            s0 += w0[k] * x[k]
+            s1 += w1[k] * x[k]
+            s2 += w2[k] * x[k]
+            s3 += w3[k] * x[k]
+        s[m, p], s[m + 1, p], s[m + 2, p], s[m + 3, p] = s0, s1, s2, s3
 
 
 @part
@@ -138,15 +125,15 @@ def strips(y, x, n1, down):
 
 @cache.cached
 @numba.njit(fastmath={'contract'}, nogil=True, **lean)
-def run(task, net, above, changed, rates, A, S, softmax, X, T, order, outputs, ys, slopes, deltas, image, x2, e2):
+def run(task, order, outputs, net, above, changed, rates, ys, slopes, deltas, image, x2, e2, A, S, softmax, X, T):
     """
     Does task with each pattern of X (n, 256), T (n, 10) in the order given. Returns how many were good: stops at one
     that is not finite. deltas go down through the weights `above`, and `changed` is changed: both are net, or for the
     second derivatives net squared and their sum. ys, slopes, deltas: each unit's lie as its bias does in net.
     """
-    (w1, b1, w2, b2, w3, b3, w4, b4), (_, _, v2, _, v3, _, v4, _) = net, above
-    (_, y1, _, y2, _, y3, _, y4), (ones, slope1, _, slope2, _, slope3, _, slope4) = ys, slopes
-    g1, delta1, _, delta2, _, delta3, _, delta4 = deltas                 # g1: the gradient of w1
+    (w1, b1, w2, b2, w3, b3, w4, b4), (v2, v3, v4) = net, above
+    (_, y1, y2, y3, y4), (ones, slope1, slope2, slope3, slope4) = ys, slopes
+    g1, delta1, delta2, delta3, delta4 = deltas
     K, wide, second, flat2 = x2.shape[1] // 12, y1.shape[1], task == CURVATURE, y2.reshape(y2.size)
     n1, w, g, pixels = (wide - 16) // 8, w1.reshape(w1.size), g1.reshape(g1.size), image.reshape(image.size)
     flat1, e1 = y1.reshape(y1.size), delta1.reshape(delta1.size)
@@ -175,28 +162,27 @@ def run(task, net, above, changed, rates, A, S, softmax, X, T, order, outputs, y
                             flat1[index(wide*r + n1*c + m + k)] = s
             squash(y1, b1, A, S, slope1)
             strips(y1, x2, n1, False)
-            for c in range(4):          # H2's sums, of two units of a column at a time
-                for r in range(0, 4, 2):
-                    sums(w2, x2[c, 2*K*r:2*K*r + 5*K], x2[c, 2*K*r + 2*K:2*K*r + 7*K], y2, 4*r + c, 4*r + 4 + c)
+            for c in range(4):
+                for r in range(4):
+                    sums(w2, x2[c, 2*K*r:2*K*r + 5*K], y2, 4*r + c)
             squash(y2, b2, A, S, slope2)
-        sums(w3, flat2, flat2, y3.reshape(y3.size, 1), 0, 0)
+        sums(w3, flat2, y3.reshape(y3.size, 1), 0)
         squash(y3, b3, A, S, slope3)
-        sums(w4, y3[0], y3[0], y4.reshape(12, 1), 0, 0)
-        if softmax:                     # its slopes stay 1
-            for j in range(10):
-                total = zero
-                for i in range(10):
-                    total += np.exp(y[i] + b4[0, i] - y[j] - b4[0, j])
-                outputs[n, j] = f32(1) / total
-        else:
+        sums(w4, y3[0], y4.reshape(12, 1), 0)
+        if not softmax:                 # with it, the slopes stay 1
             squash(y4, b4, A, S, slope4)
-            for j in range(10):
-                outputs[n, j] = y[j]
+        for j in range(10):
+            total = zero
+            for i in range(10 if softmax else 0):
+                total += np.exp(y[i] + b4[0, i] - y[j] - b4[0, j])
+            outputs[n, j] = f32(1) / total if softmax else y[j]
         if task == OUTPUTS:
             continue
         if second:
             for a in (image, x2, y2, y3, slope1, slope2, slope3, slope4):
-                square(a)
+                for r in range(len(a)):
+                    for c in range(a.shape[1]):
+                        a[r, c] *= a[r, c]
 
         # down: in each layer what it passes on, then its changes
         total = zero
@@ -219,8 +205,7 @@ def run(task, net, above, changed, rates, A, S, softmax, X, T, order, outputs, y
             for p in range(0, 16, 2):
                 d0, d1, d2, d3 = delta2[m, p], delta2[m + 1, p], delta2[m + 2, p], delta2[m + 3, p]
                 f0, f1, f2, f3 = delta2[m, p + 1], delta2[m + 1, p + 1], delta2[m + 2, p + 1], delta2[m + 3, p + 1]
-                first = p // 4 * 2*K
-                ea, eb = e2[p % 4, first:first + 5*K], e2[p % 4 + 1, first:first + 5*K]
+                ea, eb = e2[p % 4, p // 4 * 2*K:], e2[p % 4 + 1, p // 4 * 2*K:]
                 for k in range(index(2*K if p < 4 else 0), index(4*K if p >= 12 else 5*K)):     # rows without the border
                     ea[k] = ea[k] + d0 * m0[k] + d1 * m1[k] + d2 * m2[k] + d3 * m3[k]
                     eb[k] = eb[k] + f0 * m0[k] + f1 * m1[k] + f2 * m2[k] + f3 * m3[k]
@@ -281,10 +266,10 @@ def arrays(memory, shapes):
     return tuple(a.view(shape) for a, shape in zip(memory.split([a * b for a, b in shapes]), shapes))
 
 
-def call(task, net, X, T, order, rates=None):
+def call(task, net, X, order, T=None, rates=None):
     """
     (how many patterns were good, outputs, {parameter's name: what was changed}): runs the compiled code. ValueError if
-    net is not one that is computed here, by its output for a pattern. A line on stderr if it is compiled for long.
+    net is not one that is computed here, by its output for a pattern.
     """
     if not all(hasattr(net, name) for name in ('H3w', 'H3b', 'outw', 'outb', 'A', 'S')):
         raise ValueError(f'{type(net).__name__} is not a net that support/backprop.py computes')
@@ -297,51 +282,44 @@ def call(task, net, X, T, order, rates=None):
         return memory
     params = pack({name: p.detach() for name, p in net.named_parameters()})
     above, changed = (params**2, torch.zeros_like(params)) if task == CURVATURE else (params, params)
-    memories = params, above, changed, pack(rates) if rates else params
-    room = torch.zeros_like(params), torch.ones_like(params), torch.zeros_like(params)
-    numbers, room = ([tuple(a.numpy() for a in arrays(m, shapes)) for m in ms] for ms in (memories, room))
-    strip = 4, 12 * shapes[2][1] // 5
-    out, one = torch.zeros(len(order), 10), torch.zeros(len(X[:1]), 10)
-    softmax = bool(getattr(net, 'softmax', False))
-    args = (*numbers, f32(net.A), f32(net.S), softmax, np.ascontiguousarray(X.reshape(len(X), 256).numpy()),
-            np.ascontiguousarray(T.numpy()), np.asarray(order, np.int64), out.numpy(), *room,
-            np.full((20, 20), BACKGROUND), np.full(strip, BACKGROUND), np.zeros(strip, f32))
+    ys, slopes, deltas = torch.zeros_like(params), torch.ones_like(params), torch.zeros_like(params)
+    memories = params, above, changed, pack(rates) if rates else params, ys, slopes, deltas
+    every, weights, units = range(8), (2, 4, 6), (0, 1, 3, 5, 7)         # a unit's y lies as its bias does
+    parts = [tuple(arrays(m, shapes)[i].numpy() for i in which)
+             for m, which in zip(memories, (every, weights, every, every, units, units, units))]
+    strips, softmax = (4, 12 * shapes[2][1] // 5), bool(getattr(net, 'softmax', False))
+    rest = (*parts, np.full((20, 20), BACKGROUND), np.full(strips, BACKGROUND), np.zeros(strips, f32), f32(net.A),
+            f32(net.S), softmax, np.ascontiguousarray(X.reshape(len(X), 256).numpy()),
+            (torch.zeros(len(X), 10) if T is None else T.contiguous()).numpy())
     with torch.no_grad():
         y = net(X[:1]).softmax(1) if softmax else net(X[:1])
-    run(OUTPUTS, *args[:9], np.arange(len(y)), one.numpy(), *args[11:])
-    if y.isfinite().all() and one.isfinite().all() and (one - y).abs().sum() > 1e-3 * max(1, abs(net.A)):
+    found, out = torch.zeros_like(y), torch.zeros(len(order), 10)
+    run(OUTPUTS, np.arange(len(y)), found.numpy(), *rest)
+    if y.isfinite().all() and found.isfinite().all() and (found - y).abs().sum() > 1e-3 * max(1, abs(net.A)):
         raise ValueError(f'{type(net).__name__} computes something else than support/backprop.py does')
-    return run(task, *args), out, {name: changed[place] for name, place in places.items()}
+    done = run(task, np.asarray(order, np.int64), out.numpy(), *rest)
+    return done, out, {name: changed[place] for name, place in places.items()}
 
 
 def train_pass(net, X, T, rates, order):
     """
-    One pass of net over X (n, 1, 16, 16), T (n, 10) in the order given, in place. net is repro.Net, of any size and
-    table, or repro.FullNet; with an attribute softmax that is true, its outputs and cost are softmax and cross-entropy.
-
-    rates: {parameter's name: learning rate, a number or a tensor of the parameter's shape}. Returns how many patterns
-    were good: fewer than there are if a value was not finite. Releases the interpreter lock while it runs.
+    repro.train_pass compiled, for a repro.Net of any size and table or a repro.FullNet; with an attribute softmax that is
+    true, its outputs and cost are softmax and cross-entropy. Releases the interpreter lock while it runs.
     """
-    done, _, values = call(TRAINING, net, X, T, order, rates)
+    done, _, values = call(TRAINING, net, X, order, T, rates)
     for name, value in values.items():
         getattr(net, name).data.copy_(value)
-    if done == len(order) and not all(p.isfinite().all() for p in net.parameters()):
+    if done == len(order) and not all(p.isfinite().all() for p in values.values()):
         done -= 1                       # the last change was not followed by a pattern that would have shown it
     return max(done, 0)
 
 
 def outputs(net, X):
     """Outputs (n, 10) of net for X (n, 1, 16, 16)."""
-    return call(OUTPUTS, net, X, torch.zeros(len(X), 10), range(len(X)))[1]
+    return call(OUTPUTS, net, X, range(len(X)))[1]
 
 
 def curvature(net, X):
-    """
-    {parameter's name: d2E/dw2, averaged over the patterns X}, of the parameter's shape, never negative.
-
-    The diagonal approximation of LeCun 1987 and of Becker and LeCun 1988: second derivatives go down as deltas do,
-    with weights, inputs and slopes squared, without the term in the squashing function's second derivative (which may
-    be negative) and without the terms that mix units; shared weights get the sum over the units that share them.
-    """
+    """repro.curvature compiled: {parameter's name: d2E/dw2, averaged over X}, by the approximation described there."""
     rates = {name: -1 / len(X) for name, _ in net.named_parameters()}
-    return call(CURVATURE, net, X, torch.zeros(len(X), 10), range(len(X)), rates)[2]
+    return call(CURVATURE, net, X, range(len(X)), rates=rates)[2]
