@@ -10,10 +10,9 @@ time, a hundred times as fast. For a layer with inputs x, weights w, biases b, a
     b[m,p] -= rate[m,p] delta[m,p]
 
 A map's units share its weights; in a fully connected layer each map is one unit. Curvature, the second derivatives,
-goes down the same way with weights, inputs and slopes squared.
-
-The layout. All inner loops run over numbers that lie side by side. All that belongs to H1's units lies by row, column,
-map; and each column of H2's units has a copy of the five columns it sees, a strip of 12 rows, the border's among them:
+goes down the same way with weights, inputs and slopes squared. All inner loops run over numbers that lie side by side.
+All that belongs to H1's units lies by row, column, map; each column of H2's units has a copy of the five columns that it
+sees, a strip of 12 rows, the border's among them:
 
     columns  0 1 2 3 4 5 6 7 8 9 10 11      12 maps a column: a row of a window is 5*12 = 60 numbers, filled up to K = 64
     strip 0  = = = = =                      row 0   |60 numbers|0000|  |
@@ -56,10 +55,7 @@ T1, T2, T3, T4, T5, T6 = (f32(log(2)**k / factorial(k)) for k in range(1, 7))
 
 @part
 def squash(s, b, A, S, slope):
-    """
-    From s, in its place, y = A tanh(S (s + b)), and slope = dy/ds = S/A (A - y)(A + y). tanh x = 1 - 2 / (e**2x + 1), to
-    2.5e-7, and not a number where x is not finite: the C library's would not be a vector's.
-    """
+    """From s, y = A tanh(S (s + b)) in its place, tanh x = 1 - 2 / (e**2x + 1) to 2.5e-7; slope = S/A (A - y)(A + y)."""
     for m in range(len(s)):
         for p in range(s.shape[1]):
             x = S * (s[m, p] + b[m, p])
@@ -68,7 +64,7 @@ def squash(s, b, A, S, slope):
             f = z - n
             power = f32(1) + f * (T1 + f * (T2 + f * (T3 + f * (T4 + f * (T5 + f * T6)))))            # 2**f
             exp = power * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)    # times 2**n, its bits
-            y = A * (f32(1) - f32(2) / (exp + f32(1)) + zero * x)
+            y = A * (f32(1) - f32(2) / (exp + f32(1)) + zero * x)        # not a number if x is not finite
             s[m, p], slope[m, p] = y, S / A * (A - y) * (A + y)
 
 
@@ -82,17 +78,22 @@ def change(b, rate, e, slope):
 
 
 @numba.njit(fastmath={'contract', 'reassoc'}, no_cpython_wrapper=True, **lean)
-def sums(w, x, s, p):
-    """s[m,p] = sum over k of w[m,k] x[k], for four maps at a time."""
+def sums(w, a, b, s, p, q):
+    """s[m,p] = sum over k of w[m,k] a[k], s[m,q] of w[m,k] b[k], for four maps at a time: what is read is used at once."""
     for m in range(0, len(w), 4):
         w0, w1, w2, w3 = w[m], w[m + 1], w[m + 2], w[m + 3]
-        s0, s1, s2, s3 = zero, zero, zero, zero
-        for k in range(len(x)):
-            s0 += w0[k] * x[k]
-            s1 += w1[k] * x[k]
-            s2 += w2[k] * x[k]
-            s3 += w3[k] * x[k]
-        s[m, p], s[m + 1, p], s[m + 2, p], s[m + 3, p] = s0, s1, s2, s3
+        a0, a1, a2, a3, b0, b1, b2, b3 = zero, zero, zero, zero, zero, zero, zero, zero
+        for k in range(len(a)):
+            a0 += w0[k] * a[k]
+            a1 += w1[k] * a[k]
+            a2 += w2[k] * a[k]
+            a3 += w3[k] * a[k]
+            b0 += w0[k] * b[k]
+            b1 += w1[k] * b[k]
+            b2 += w2[k] * b[k]
+            b3 += w3[k] * b[k]
+        s[m, p], s[m + 1, p], s[m + 2, p], s[m + 3, p] = a0, a1, a2, a3
+        s[m, q], s[m + 1, q], s[m + 2, q], s[m + 3, q] = b0, b1, b2, b3
 
 
 @part
@@ -144,8 +145,7 @@ def run(task, order, outputs, net, above, changed, rates, ys, slopes, deltas, im
                 flat2[k] = x[k]
         else:
             if second:                  # the pattern before has squared the border
-                image.fill(BACKGROUND)
-                x2.fill(BACKGROUND)
+                image.fill(BACKGROUND), x2.fill(BACKGROUND)
             for r in range(16):
                 for c in range(16):
                     image[r + 2, c + 2] = x[16*r + c]
@@ -163,12 +163,12 @@ def run(task, order, outputs, net, above, changed, rates, ys, slopes, deltas, im
             squash(y1, b1, A, S, slope1)
             strips(y1, x2, n1, False)
             for c in range(4):
-                for r in range(4):
-                    sums(w2, x2[c, 2*K*r:2*K*r + 5*K], y2, 4*r + c)
+                for r in range(0, 4, 2):
+                    sums(w2, x2[c, 2*K*r:2*K*r + 5*K], x2[c, 2*K*r + 2*K:2*K*r + 7*K], y2, 4*r + c, 4*r + 4 + c)
             squash(y2, b2, A, S, slope2)
-        sums(w3, flat2, y3.reshape(y3.size, 1), 0)
+        sums(w3, flat2, flat2, y3.reshape(y3.size, 1), 0, 0)
         squash(y3, b3, A, S, slope3)
-        sums(w4, y3[0], y4.reshape(12, 1), 0)
+        sums(w4, y3[0], y3[0], y4.reshape(12, 1), 0, 0)
         if not softmax:                 # with it, the slopes stay 1
             squash(y4, b4, A, S, slope4)
         for j in range(10):
@@ -246,11 +246,17 @@ def run(task, order, outputs, net, above, changed, rates, ys, slopes, deltas, im
 
 
 def layout(net):
-    """(shapes of the arrays w1, b1, ..., w4, b4; {parameter's name: where its numbers lie in their memory})."""
+    """(shapes of w1, b1, ..., w4, b4; how to see them in a memory; {parameter's name: where its numbers lie in it})."""
     n1, n2 = (len(net.H1w), len(net.H2w)) if hasattr(net, 'table') else (0, 16)
-    h, (maps, fours, units, K) = len(net.H3b), (-(-n // m) * m for n, m in ((n1, 16), (n2, 4), (len(net.H3b), 16), (5*n1, 16)))
-    shapes = ((maps // 16 * 25, 16), (8, 8*n1 + 16), (fours, 5*K), (fours, 16), (units, 16*fours), (1, units), (12, units), (1, 12))
-    w1, b1, w2, b2, w3, b3, w4, b4 = arrays(torch.arange(sum(a * b for a, b in shapes)), shapes)
+    h, K = len(net.H3b), -(-5*n1 // 16) * 16
+    fours, units = -(-n2 // 4) * 4, -(-h // 16) * 16                     # filled up
+    shapes = (((n1 + 15) // 16 * 25, 16), (8, 8*n1 + 16), (fours, 5*K), (fours, 16), (units, 16*fours), (1, units),
+              (12, units), (1, 12))
+
+    def arrays(memory):
+        return [a.view(s) for a, s in zip(memory.split([a * b for a, b in shapes]), shapes)]
+
+    w1, b1, w2, b2, w3, b3, w4, b4 = arrays(torch.arange(sum(a * b for a, b in shapes)))
     places = {'H3w': w3[:h, :16*n2].T, 'H3b': b3[0, :h], 'outw': w4[:10, :h].T, 'outb': b4[0, :10]}
     if n1:
         seen = torch.arange(n2)[:, None], torch.as_tensor(net.table)
@@ -258,22 +264,14 @@ def layout(net):
         places |= {'H1w': w1.view(-1, 25, 16).transpose(1, 2).reshape(-1, 1, 5, 5)[:n1],
                    'H1b': b1[:, :8*n1].unflatten(1, (8, n1)).permute(2, 0, 1),
                    'H2w': kernels.permute(0, 3, 1, 2)[seen], 'H2b': b2[:n2].view(n2, 4, 4)}
-    return shapes, places
-
-
-def arrays(memory, shapes):
-    """The arrays that lie in memory one after the other."""
-    return tuple(a.view(shape) for a, shape in zip(memory.split([a * b for a, b in shapes]), shapes))
+    return shapes, arrays, places
 
 
 def call(task, net, X, order, T=None, rates=None):
-    """
-    (how many patterns were good, outputs, {parameter's name: what was changed}): runs the compiled code. ValueError if
-    net is not one that is computed here, by its output for a pattern.
-    """
+    """(how many patterns were good, outputs, {parameter's name: what was changed}); ValueError if net is another kind."""
     if not all(hasattr(net, name) for name in ('H3w', 'H3b', 'outw', 'outb', 'A', 'S')):
         raise ValueError(f'{type(net).__name__} is not a net that support/backprop.py computes')
-    shapes, places = layout(net)
+    shapes, arrays, places = layout(net)
 
     def pack(values):
         memory = torch.zeros(sum(a * b for a, b in shapes))
@@ -285,7 +283,7 @@ def call(task, net, X, order, T=None, rates=None):
     ys, slopes, deltas = torch.zeros_like(params), torch.ones_like(params), torch.zeros_like(params)
     memories = params, above, changed, pack(rates) if rates else params, ys, slopes, deltas
     every, weights, units = range(8), (2, 4, 6), (0, 1, 3, 5, 7)         # a unit's y lies as its bias does
-    parts = [tuple(arrays(m, shapes)[i].numpy() for i in which)
+    parts = [tuple(arrays(m)[i].numpy() for i in which)
              for m, which in zip(memories, (every, weights, every, every, units, units, units))]
     strips, softmax = (4, 12 * shapes[2][1] // 5), bool(getattr(net, 'softmax', False))
     rest = (*parts, np.full((20, 20), BACKGROUND), np.full(strips, BACKGROUND), np.zeros(strips, f32), f32(net.A),
@@ -309,9 +307,8 @@ def train_pass(net, X, T, rates, order):
     done, _, values = call(TRAINING, net, X, order, T, rates)
     for name, value in values.items():
         getattr(net, name).data.copy_(value)
-    if done == len(order) and not all(p.isfinite().all() for p in values.values()):
-        done -= 1                       # the last change was not followed by a pattern that would have shown it
-    return max(done, 0)
+    seen = done < len(order) or all(v.isfinite().all() for v in values.values())     # no pattern followed the last change
+    return max(done if seen else done - 1, 0)
 
 
 def outputs(net, X):
@@ -321,5 +318,4 @@ def outputs(net, X):
 
 def curvature(net, X):
     """repro.curvature compiled: {parameter's name: d2E/dw2, averaged over X}, by the approximation described there."""
-    rates = {name: -1 / len(X) for name, _ in net.named_parameters()}
-    return call(CURVATURE, net, X, range(len(X)), rates=rates)[2]
+    return call(CURVATURE, net, X, range(len(X)), rates={name: -1 / len(X) for name, _ in net.named_parameters()})[2]

@@ -1,6 +1,7 @@
 """numba's own cache of compiled code, for one function, but with checksums: numba would trust a damaged file."""
 import pickle
 import sys
+from contextlib import suppress
 from hashlib import sha256
 
 from numba.core import caching
@@ -29,13 +30,9 @@ class Cache(caching.FunctionCache):
         try:
             found = super().load_overload(signature, context)
         except Exception:               # pickle has many errors for bytes that are not its own
-            try:
+            with suppress(OSError):
                 self.flush()            # an empty index, for save_overload
-            except OSError:
-                pass
-        if found is None:
-            print(f'compiling {self._py_func.__module__}, which is done once ...', file=sys.stderr)
-        return found
+        return found or print('compiling backprop.py, which is done once ...', file=sys.stderr)
 
     def save_overload(self, signature, result):
         try:
