@@ -3,8 +3,8 @@ LeCun, Boser, Denker, Henderson, Howard, Hubbard, Jackel 1989, "Backpropagation
 Applied to Handwritten Zip Code Recognition", Neural Computation 1(4):541-551:
 the net, its learning and its results, in the paper's order.
 
-    python repro.py                                  # the 2022 reproduction's settings, on MNIST
-    python repro.py --recipe paper --dataset usps    # the paper's, on its own digits
+    python repro.py                                  # the 2022 reproduction's
+    python repro.py --recipe paper --dataset usps    # the paper's, on its digits
 
 The second, over ten initial weights (mean +- sd; results/README.md has all):
 

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 
 import prepro
 import repro
-from support import backprop, cli, files, runs
+from support import cli, files, runs
 
 
 def multiply_adds(net):
@@ -80,6 +80,8 @@ def main():
     parser.add_argument('--rounds', type=cli.count, default=5, metavar='N', help='default: 5')
     parser.add_argument('--out', type=cli.path, metavar='CSV', help='write the table there as well')
     args = parser.parse_args()
+    if not repro.backprop:
+        cli.fail(f'there is no compiled engine to time ({repro.missing}); pip install numba')
     default_threads = torch.get_num_threads()
     X, T = prepro.tensors(*prepro.embedded()['train'])
     nets = {name: repro.Net() for name in ('eager', 'autograd', 'compiled')}
@@ -98,12 +100,12 @@ def main():
         f'autograd, default threads ({default_threads})': lambda: eager(default_threads),
         'autograd, 1 thread': lambda: eager(1),
         'engine autograd': lambda: timed(repro.train_pass, nets['autograd'], X, T, rates, some) / len(some),
-        'engine compiled': lambda: timed(backprop.train_pass, nets['compiled'], X, T, rates, order) / len(X),
+        'engine compiled': lambda: timed(repro.backprop.train_pass, nets['compiled'], X, T, rates, order) / len(X),
         'arithmetic limit': lambda: statistics.fmean(timed(torch.matmul, a, a) for _ in range(10)) / len(a)**3 * step,
-        'evaluation, a pattern': lambda: timed(backprop.outputs, nets['compiled'], X) / len(X),
+        'evaluation, a pattern': lambda: timed(repro.backprop.outputs, nets['compiled'], X) / len(X),
     }
     torch.set_num_threads(1)
-    backprop.train_pass(nets['compiled'], X, T, rates, [])               # compile
+    repro.backprop.train_pass(nets['compiled'], X, T, rates, [])               # compile
     seconds = {name: [] for name in candidates}
     for _ in cli.progress(range(args.rounds), unit='round'):
         for name, f in candidates.items():
@@ -113,7 +115,7 @@ def main():
 
     def seeds(n):
         with ThreadPoolExecutor(runs.cores()) as pool:
-            list(pool.map(lambda seed: backprop.train_pass(repro.Net(seed), X, T, rates, order), range(n)))
+            list(pool.map(lambda seed: repro.backprop.train_pass(repro.Net(seed), X, T, rates, order), range(n)))
 
     n = 2 * runs.cores()
     whole = {}

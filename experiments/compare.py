@@ -2,9 +2,9 @@
 The paper's table (section 5), and what the paper leaves open: recipes over
 many seeds.
 
-    python -m experiments.compare                      # paper, reference, fc40
-    python -m experiments.compare open                 # a group of recipes: the open questions, one at a time
-    python -m experiments.compare rate_0.01 rate_0.02  # some recipes
+    python -m experiments.compare                  # paper, reference, fc40
+    python -m experiments.compare open             # a group: the open questions
+    python -m experiments.compare sgd rate_0.01    # some recipes
 
 A recipe is every setting of a net and its training; the runs of one differ in
 nothing but the seed of the initial weights. Each run is a row of a CSV file.

@@ -8,7 +8,8 @@ against rejection, twenty draws of MNIST, the ladder of later ideas, and time.
 
 The nets are trained on the spot, in a few minutes; data/usps and data/mnist
 are as prepro.py makes them. `ladder` is drawn from results/modern.csv, `draws`
-from results/compare.csv, `speed` from results/bench.csv. The same inputs give the same bytes.
+from results/compare.csv, `speed` from results/bench.csv. The same inputs give
+the same bytes.
 """
 import functools
 import io

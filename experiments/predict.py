@@ -2,7 +2,7 @@
 What a trained net makes of pictures of digits: yours, on paper or screen, one
 digit each.
 
-    python -m experiments.predict out/reference-mnist/model.pt mine.png [more ...]
+    python -m experiments.predict out/reference-mnist/model.pt mine.png
 
 MODEL is a model.pt that repro.py wrote; the args.json beside it says how the
 net was made, and on which digits it was trained. A picture may be of any size,
@@ -199,7 +199,7 @@ def load(path):
         net, _ = repro.build(args['settings'], seed=0)
         net.load_state_dict(state)
         shown = repro.outputs(net, torch.zeros(1, 1, 16, 16))
-        if shown.shape != (1, 10) or not shown.isfinite().all() or not 0 < net.level < math.inf or not net.A > 0:
+        if shown.shape != (1, 10) or not shown.isfinite().all() or not all(0 < v < math.inf for v in (net.A, net.S, net.level)):
             raise ValueError
         return net, files.dataset(args['dataset'])
     except Exception:                   # settings may be missing, unknown, of another type, or another net's
@@ -241,7 +241,7 @@ def sheet(X):
 def main():
     parser = cli.parser(__doc__)
     parser.add_argument('model', metavar='MODEL', type=cli.path, help='a model.pt that repro.py wrote')
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='pictures, one digit each')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', type=cli.path, help='pictures, one digit each')
     parser.add_argument('--save', metavar='FILE.png', type=cli.path,
                         help='write what the net saw, the pictures side by side')
     args = parser.parse_args()

@@ -1,10 +1,11 @@
 """
 Put the numbers of results/*.csv into README.md and results/README.md.
 
-    python -m experiments.report            # rewrites what stands between <!-- name --> and <!-- /name -->
-    python -m experiments.report --check    # exit status 1 if that would change anything
+    python -m experiments.report            # writes between <!-- name --> marks
+    python -m experiments.report --check    # status 1 if that would change a page
 
-Each block below is a function of the CSV files; a test holds both pages to them.
+Each block below, from <!-- name --> to <!-- /name -->, is a function of the
+CSV files; a test holds both pages to them.
 """
 import functools
 import os

@@ -33,6 +33,8 @@ def run(main):
     try:
         if sys.stdout is None:          # closed; the files are written all the same
             sys.stdout = open(os.devnull, 'w')
+        if sys.stderr is None:          # print() to None would go to stdout
+            sys.stderr = open(os.devnull, 'w')
         sys.stdout.reconfigure(errors='backslashreplace')                # a name that the terminal cannot show
         try:
             main()

@@ -9,6 +9,7 @@ import re
 import stat
 import tempfile
 import warnings
+import zipfile
 
 import torch
 
@@ -41,6 +42,8 @@ def read_file(path, remedy):
 def write_file(path, content):
     """Write bytes to path, whole or not at all: under a temporary name, then renamed. Makes the folder."""
     part = f'{path}.{os.getpid()}.part'
+    if os.path.exists(path) and not os.path.isfile(path):                # /dev/full, a pipe: not to be replaced by a file
+        fail(f'cannot write {path}: it is there, and not a file; name another')
     try:
         os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
         with open(part, 'wb') as f:
@@ -85,6 +88,8 @@ def unpacked(path, remedy):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')                              # what is odd about it is said here
+            if zipfile.ZipFile(io.BytesIO(content)).testzip():           # torch takes numbers whose checksum is wrong
+                raise ValueError
             return torch.load(io.BytesIO(content), weights_only=True)
     except Exception:                   # zip, pickle and torch each have their own errors for a file that is not theirs
         fail(f'{path} is damaged, or not of this project; {remedy}')
@@ -130,7 +135,7 @@ def read_table(path, remedy, **columns):
 
 def plain(t):
     """True if t is a tensor of float32 numbers that lie in memory one after the other."""
-    return (isinstance(t, torch.Tensor) and t.layout == torch.strided and t.device.type == 'cpu'
+    return (isinstance(t, torch.Tensor) and t.layout == torch.strided and not t.is_nested and t.device.type == 'cpu'
             and t.dtype == torch.float32 and not t.requires_grad and t.is_contiguous())
 
 
@@ -186,7 +191,7 @@ def load_digits(dataset):
 def load_split(path, remedy):
     """(X, Y) of one file."""
     XY = unpacked(path, remedy)
-    if not (isinstance(XY, tuple) and len(XY) == 2 and all(isinstance(t, torch.Tensor) for t in XY)):
+    if not (isinstance(XY, tuple) and len(XY) == 2 and all(isinstance(t, torch.Tensor) and not t.is_nested for t in XY)):
         fail(f'{path} does not hold a tuple (X, Y) of tensors; {remedy}')
     X, Y = XY
     for name, t, shape in (('X', X, (1, 16, 16)), ('Y', Y, (10,))):
