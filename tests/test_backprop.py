@@ -361,6 +361,7 @@ def test_without_a_place_to_write_it_works_all_the_same(tmp_path):
     assert engine(nowhere, HOME=nowhere, XDG_CACHE_HOME=nowhere, **locators) == ('1 0', [])
 
 
+@pytest.mark.slow
 def test_where_numba_is_switched_off_the_import_says_so_in_a_line():
     p = subprocess.run([sys.executable, '-c', 'from support import backprop'], cwd=REPO, capture_output=True, text=True,
                        env={**os.environ, 'NUMBA_DISABLE_JIT': '1'})
