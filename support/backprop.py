@@ -55,7 +55,7 @@ T1, T2, T3, T4, T5, T6 = (f32(log(2)**k / factorial(k)) for k in range(1, 7))
 
 @part
 def squash(s, b, A, S, slope):
-    """From s, in its place, y = A tanh(S (s + b)); slope = S/A (A - y)(A + y). tanh x = 1 - 2 / (e**2x + 1), to 2.5e-7."""
+    """From s, in its place, y = A tanh(S (s + b)); slope = S/A (A - y)(A + y). tanh to 2.5e-7."""
     for m in range(len(s)):
         for p in range(s.shape[1]):
             x = S * (s[m, p] + b[m, p])
@@ -63,8 +63,8 @@ def squash(s, b, A, S, slope):
             n = np.rint(z)
             f = z - n
             power = f32(1) + f * (T1 + f * (T2 + f * (T3 + f * (T4 + f * (T5 + f * T6)))))            # 2**f
-            exp = power * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)    # by 2**n, its bits
-            y = A * (f32(1) - f32(2) / (exp + f32(1)) + zero * x)        # not a number if x is not finite
+            exp = power * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32) # by 2**n, its bits
+            y = A * (f32(1) - f32(2) / (exp + f32(1)) + zero * x)    # 1 - 2 / (e**2x + 1); nan unless x is finite
             s[m, p], slope[m, p] = y, S / A * (A - y) * (A + y)
 
 
@@ -266,7 +266,7 @@ def layout(net):
 
 
 def call(task, net, X, order, T=None, rates=None):
-    """(how many patterns were good, outputs, {parameter's name: what was changed}). ValueError if net is another kind"""
+    """(how many patterns were good, outputs, {parameter's name: what was changed}). ValueError if net is another"""
     if not all(hasattr(net, name) for name in ('H3w', 'H3b', 'outw', 'outb', 'A', 'S')):
         raise ValueError(f'{type(net).__name__} is not a net that support/backprop.py computes')
     shapes, arrays, places = layout(net)
