@@ -11,7 +11,7 @@ time, a hundred times as fast. For a layer with inputs x, weights w, biases b, a
 
 A map's units share its weights; in a fully connected layer each map is one unit. Curvature, the second derivatives,
 goes down the same way with weights, inputs and slopes squared. All inner loops run over numbers that lie side by side.
-All that belongs to H1's units lies by row, column, map; each column of H2's units has a copy of the five columns that it
+All that belongs to H1's units lies by row, column, map; each column of H2's units has a copy of the five columns it
 sees, a strip of 12 rows, the border's among them:
 
     columns  0 1 2 3 4 5 6 7 8 9 10 11      12 maps a column: a row of a window is 5*12 = 60 numbers, filled up to K = 64
@@ -55,7 +55,7 @@ T1, T2, T3, T4, T5, T6 = (f32(log(2)**k / factorial(k)) for k in range(1, 7))
 
 @part
 def squash(s, b, A, S, slope):
-    """From s, y = A tanh(S (s + b)) in its place, tanh x = 1 - 2 / (e**2x + 1) to 2.5e-7; slope = S/A (A - y)(A + y)."""
+    """From s, in its place, y = A tanh(S (s + b)); slope = S/A (A - y)(A + y). tanh to 2.5e-7."""
     for m in range(len(s)):
         for p in range(s.shape[1]):
             x = S * (s[m, p] + b[m, p])
@@ -63,8 +63,8 @@ def squash(s, b, A, S, slope):
             n = np.rint(z)
             f = z - n
             power = f32(1) + f * (T1 + f * (T2 + f * (T3 + f * (T4 + f * (T5 + f * T6)))))            # 2**f
-            exp = power * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)    # times 2**n, its bits
-            y = A * (f32(1) - f32(2) / (exp + f32(1)) + zero * x)        # not a number if x is not finite
+            exp = power * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32) # by 2**n, its bits
+            y = A * (f32(1) - f32(2) / (exp + f32(1)) + zero * x)    # 1 - 2 / (e**2x + 1); nan unless x is finite
             s[m, p], slope[m, p] = y, S / A * (A - y) * (A + y)
 
 
@@ -79,7 +79,7 @@ def change(b, rate, e, slope):
 
 @numba.njit(fastmath={'contract', 'reassoc'}, no_cpython_wrapper=True, **lean)
 def sums(w, a, b, s, p, q):
-    """s[m,p] = sum over k of w[m,k] a[k], s[m,q] of w[m,k] b[k], for four maps at a time: what is read is used at once."""
+    """s[m,p] = sum over k of w[m,k] a[k], s[m,q] of w[m,k] b[k]; four maps at a time, so that little is read twice."""
     for m in range(0, len(w), 4):
         w0, w1, w2, w3 = w[m], w[m + 1], w[m + 2], w[m + 3]
         a0, a1, a2, a3, b0, b1, b2, b3 = zero, zero, zero, zero, zero, zero, zero, zero
@@ -202,13 +202,11 @@ def run(task, order, outputs, net, above, changed, rates, ys, slopes, deltas, im
         e2.fill(zero)
         for m in range(0, len(w2), 4):  # H2, four maps at a time
             m0, m1, m2, m3 = v2[m], v2[m + 1], v2[m + 2], v2[m + 3]
-            for p in range(0, 16, 2):
+            for p in range(16):
                 d0, d1, d2, d3 = delta2[m, p], delta2[m + 1, p], delta2[m + 2, p], delta2[m + 3, p]
-                f0, f1, f2, f3 = delta2[m, p + 1], delta2[m + 1, p + 1], delta2[m + 2, p + 1], delta2[m + 3, p + 1]
-                ea, eb = e2[p % 4, p // 4 * 2*K:], e2[p % 4 + 1, p // 4 * 2*K:]
-                for k in range(index(2*K if p < 4 else 0), index(4*K if p >= 12 else 5*K)):     # rows without the border
-                    ea[k] = ea[k] + d0 * m0[k] + d1 * m1[k] + d2 * m2[k] + d3 * m3[k]
-                    eb[k] = eb[k] + f0 * m0[k] + f1 * m1[k] + f2 * m2[k] + f3 * m3[k]
+                e = e2[p % 4, p // 4 * 2*K:]
+                for k in range(index(2*K if p < 4 else 0), index(4*K if p >= 12 else 5*K)):     # no border
+                    e[k] = e[k] + d0 * m0[k] + d1 * m1[k] + d2 * m2[k] + d3 * m3[k]
             for c in range(0, 4, 2):
                 a0, a1, a2, a3 = x2[c, :5*K], x2[c, 2*K:7*K], x2[c, 4*K:9*K], x2[c, 6*K:11*K]
                 c0, c1, c2, c3 = x2[c + 1, :5*K], x2[c + 1, 2*K:7*K], x2[c + 1, 4*K:9*K], x2[c + 1, 6*K:11*K]
@@ -268,7 +266,7 @@ def layout(net):
 
 
 def call(task, net, X, order, T=None, rates=None):
-    """(how many patterns were good, outputs, {parameter's name: what was changed}); ValueError if net is another kind."""
+    """(how many patterns were good, outputs, {parameter's name: what was changed}). ValueError if net is another"""
     if not all(hasattr(net, name) for name in ('H3w', 'H3b', 'outw', 'outb', 'A', 'S')):
         raise ValueError(f'{type(net).__name__} is not a net that support/backprop.py computes')
     shapes, arrays, places = layout(net)
@@ -286,7 +284,7 @@ def call(task, net, X, order, T=None, rates=None):
     parts = [tuple(arrays(m)[i].numpy() for i in which)
              for m, which in zip(memories, (every, weights, every, every, units, units, units))]
     strips, softmax = (4, 12 * shapes[2][1] // 5), bool(getattr(net, 'softmax', False))
-    rest = (*parts, np.full((20, 20), BACKGROUND), np.full(strips, BACKGROUND), np.zeros(strips, f32), f32(net.A),
+    rest = (*parts, *(torch.full(shape, -1.0).numpy() for shape in ((20, 20), strips, strips)), f32(net.A),
             f32(net.S), softmax, np.ascontiguousarray(X.reshape(len(X), 256).numpy()),
             (torch.zeros(len(X), 10) if T is None else T.contiguous()).numpy())
     with torch.no_grad():
@@ -301,14 +299,15 @@ def call(task, net, X, order, T=None, rates=None):
 
 def train_pass(net, X, T, rates, order):
     """
-    repro.train_pass compiled, for a repro.Net of any size and table or a repro.FullNet; with an attribute softmax that is
-    true, its outputs and cost are softmax and cross-entropy. Releases the interpreter lock while it runs.
+    repro.train_pass compiled, for a repro.Net of any size and table or a repro.FullNet; with an attribute softmax that
+    is true, its outputs and cost are softmax and cross-entropy. Releases the interpreter lock while it runs.
     """
     done, _, values = call(TRAINING, net, X, order, T, rates)
     for name, value in values.items():
         getattr(net, name).data.copy_(value)
-    seen = done < len(order) or all(v.isfinite().all() for v in values.values())     # no pattern followed the last change
-    return max(done if seen else done - 1, 0)
+    if done == len(order) and not all(v.isfinite().all() for v in values.values()):
+        done -= 1                       # the last change was not followed by a pattern that would have shown it
+    return max(done, 0)
 
 
 def outputs(net, X):
