@@ -6,11 +6,11 @@ the net, its learning and its results, in the paper's order.
     python repro.py                                  # the 2022 reproduction's
     python repro.py --recipe paper --dataset usps    # the paper's own
 
-The second comes to (n initial weights, mean +- sd; results/README.md):
+The second, over ten initial weights (mean +- sd; results/README.md has all):
 
-                    train MSE      error  test MSE        error  rejected for 1%
-    the paper       2.5e-3         0.14%  18e-3           5.0%             12.1%
-    here, n=10      RESULT
+                train MSE    error, %      test MSE    error, %   rejected, %
+    the paper      2.5e-3        0.14         18e-3         5.0          12.1
+    here, n=10     2.7e-3 0.12 +- 0.05        24e-3 5.68 +- 0.42 13.3 +- 1.1
 
 A run writes out/<recipe>-<dataset>/: args.json, metrics.csv (a row for each
 pass and split) and, at its end, model.pt (a state_dict).

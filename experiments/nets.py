@@ -19,7 +19,7 @@ from repro import BACKGROUND
 from support.cli import fail
 
 try:
-    from support.loops import cache, numba
+    from support.backprop import cache, numba
 except ImportError as e:
     fail(f'these nets are compiled by numba ({e}); pip install numba')
 

@@ -9,11 +9,10 @@ time, a hundred times as fast. For a layer with inputs x, weights w, biases b, a
     w[m,k] -= rate[m,k] sum over p of delta[m,p] x[p,k]
     b[m,p] -= rate[m,p] delta[m,p]
 
-A map's units share its weights; in a fully connected layer each map is one unit. Three loop nests say the same: sums,
-deltas, change. Curvature, the second derivatives, goes down the same way with weights, inputs and slopes squared.
-
-The layout. All inner loops must run over numbers that lie side by side. So H1's outputs, with their border, are turned
-round to row, column, map, and each column of H2's units gets a copy of the five columns it sees, a strip of 12 rows:
+A map's units share its weights; in a fully connected layer each map is one unit. Curvature, the second derivatives,
+goes down the same way with weights, inputs and slopes squared. All inner loops run over numbers that lie side by side.
+All that belongs to H1's units lies by row, column, map; each column of H2's units has a copy of the five columns it
+sees, a strip of 12 rows, the border's among them:
 
     columns  0 1 2 3 4 5 6 7 8 9 10 11      12 maps a column: a row of a window is 5*12 = 60 numbers, filled up to K = 64
     strip 0  = = = = =                      row 0   |60 numbers|0000|  |
@@ -22,162 +21,300 @@ round to row, column, map, and each column of H2's units gets a copy of the five
     strip 3              = = = = =          ...                       |
 
 A window of H2 is then one run of 5K numbers in all maps of H1, and so is a map's kernel. Where the connection table
-has no connection, weight and rate are 0: the table is known to pack and unpack alone. results/engine.md has the rest.
+has no connection, weight and rate are 0: only layout() knows the table. H1's loops do 16 maps at a time; where there
+are 12, the other 4 are the next column's, and what comes of them is overwritten or never read.
 """
-import sys
-import threading
-from collections import namedtuple
+from math import factorial, log
 
 import numpy as np
 import torch
 
-from support import loops               # ImportError, with a reason in a line, where numba cannot be used
+try:
+    import llvmlite.binding as llvm
+    import numba
+    from support import cache
+except Exception as e:                  # numba has errors of its own for a Python or a NumPy that it does not know
+    raise ImportError(f'numba cannot be imported: {str(e).split(chr(10))[0]}') from None
+if numba.config.DISABLE_JIT or numba.version_info[:2] < (0, 58):
+    raise ImportError(f'NUMBA_DISABLE_JIT is set, or numba {numba.__version__} is older than 0.58')
+# LLVM stays with 8 numbers a register where the core has 16 unless it is told otherwise.
+if llvm.get_host_cpu_features().get('avx512f') and not (numba.config.CPU_FEATURES or numba.config.CPU_NAME):
+    numba.config.CPU_FEATURES = llvm.get_host_cpu_features().flatten() + ',-prefer-256-bit'
 
-BACKGROUND = -1.0   # what connections see that reach over the border of the image, or of a map of H1
-Layer = namedtuple('Layer', 'w b')
-Rate = namedtuple('Rate', 'w b row_w row_b')            # the rates of row m of the weights are row row_w[m] of this w
-Net = namedtuple('Net', 'H1 H2 H3 out')
-Room = namedtuple('Room', 'image x1 y1 maps x2 x3 x4 y4 delta1 delta2 delta3 delta4 e2 e1 g1')
+# Nothing is allocated, so nothing need be counted: half of the compiling. 'contract' allows a fused multiply-add, and
+# 'reassoc' sums in any order, fixed once compiled; a value that is not finite may never be assumed away.
+lean = {'error_model': 'numpy', '_nrt': False, 'no_cfunc_wrapper': True}
+part = numba.njit(fastmath={'contract'}, no_cpython_wrapper=True, **lean)
 
-
-def views(net, p):
-    """{parameter's name: a tensor of its shape on the memory of p, a Net of Layers of tensors}, but for H2w."""
-    h = net.H3b.numel()
-    found = {'H3w': p.H3.w[:h, :len(net.H3w)].T, 'H3b': p.H3.b[0, :h],
-             'outw': p.out.w[:10, :h].T, 'outb': p.out.b[0, :10]}
-    if hasattr(net, 'table'):
-        found['H1w'], found['H1b'] = p.H1.w[:, :25].view(net.H1w.shape), p.H1.b.view(net.H1b.shape)
-        found['H2b'] = p.H2.b[:len(net.H2b)].view(net.H2b.shape)
-    return found
-
-
-def kernels(net, p):
-    """For each map of H2: its kernel in p (5, 5, maps of H1), and the maps it sees."""
-    n1 = len(net.H1w)
-    return [(w.view(5, -1)[:, :5*n1].view(5, 5, n1), row) for w, row in zip(p.H2.w, net.table)]
+f32, index = np.float32, np.uint64      # a signed index might count from the end, and its loop is no vector loop then
+zero, BACKGROUND = f32(0), f32(-1)      # what connections see that reach over the border of the image or of H1's maps
+OUTPUTS, TRAINING, CURVATURE = 0, 1, 2
+# 2**f = sum over k of (f ln 2)**k / k!, for |f| <= 1/2; the terms left out are below (ln 2 / 2)**7 / 7! = 1.2e-7.
+T1, T2, T3, T4, T5, T6 = (f32(log(2)**k / factorial(k)) for k in range(1, 7))
 
 
-def pack(net, values):
-    """A Net of Layers of tensors, filled up with 0, from {parameter's name: number or tensor}."""
-    n1, n2 = (len(net.H1w), len(net.H2w)) if hasattr(net, 'table') else (0, 0)
-    n2, h, K = up(n2, 4), up(net.H3b.numel(), 16), up(5*n1, 16)
-    zeros = torch.zeros
-    p = Net(Layer(zeros(n1, 28), zeros(n1, 64)), Layer(zeros(n2, 5*K), zeros(n2, 16)),
-            Layer(zeros(h, 16*n2 or 256), zeros(1, h)), Layer(zeros(12, h), zeros(1, 12)))
-    for name, view in views(net, p).items():
-        view.copy_(torch.as_tensor(values[name]))
+@part
+def squash(s, b, A, S, slope):
+    """From s, in its place, y = A tanh(S (s + b)); slope = S/A (A - y)(A + y). tanh to 2.5e-7."""
+    for m in range(len(s)):
+        for p in range(s.shape[1]):
+            x = S * (s[m, p] + b[m, p])
+            z = min(max(x, f32(-9.5)), f32(9.5)) * f32(2 / log(2))       # e**2x = 2**z; at 9.5 tanh rounds to 1
+            n = np.rint(z)
+            f = z - n
+            power = f32(1) + f * (T1 + f * (T2 + f * (T3 + f * (T4 + f * (T5 + f * T6)))))            # 2**f
+            exp = power * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32) # by 2**n, its bits
+            y = A * (f32(1) - f32(2) / (exp + f32(1)) + zero * x)    # 1 - 2 / (e**2x + 1); nan unless x is finite
+            s[m, p], slope[m, p] = y, S / A * (A - y) * (A + y)
+
+
+@part
+def change(b, rate, e, slope):
+    """From e, in its place, delta = slope e; and b -= rate delta. (w1: e is its gradient, and slope is 1.)"""
+    for m in range(len(b)):
+        for p in range(b.shape[1]):
+            e[m, p] *= slope[m, p]
+            b[m, p] -= rate[m, p] * e[m, p]
+
+
+@numba.njit(fastmath={'contract', 'reassoc'}, no_cpython_wrapper=True, **lean)
+def sums(w, a, b, s, p, q):
+    """s[m,p] = sum over k of w[m,k] a[k], s[m,q] of w[m,k] b[k]; four maps at a time, so that little is read twice."""
+    for m in range(0, len(w), 4):
+        w0, w1, w2, w3 = w[m], w[m + 1], w[m + 2], w[m + 3]
+        a0, a1, a2, a3, b0, b1, b2, b3 = zero, zero, zero, zero, zero, zero, zero, zero
+        for k in range(len(a)):
+            a0 += w0[k] * a[k]
+            a1 += w1[k] * a[k]
+            a2 += w2[k] * a[k]
+            a3 += w3[k] * a[k]
+            b0 += w0[k] * b[k]
+            b1 += w1[k] * b[k]
+            b2 += w2[k] * b[k]
+            b3 += w3[k] * b[k]
+        s[m, p], s[m + 1, p], s[m + 2, p], s[m + 3, p] = a0, a1, a2, a3
+        s[m, q], s[m + 1, q], s[m + 2, q], s[m + 3, q] = b0, b1, b2, b3
+
+
+@part
+def full(v, w, rate, delta, x, e):
+    """Back through a fully connected layer: e[k] = sum over m of delta[m] v[m,k]; w[m,k] -= rate[m,k] delta[m] x[k]."""
+    e.fill(zero)
+    for m in range(0, len(w), 4):
+        v0, v1, v2, v3 = v[m], v[m + 1], v[m + 2], v[m + 3]
+        d0, d1, d2, d3 = delta[m], delta[m + 1], delta[m + 2], delta[m + 3]
+        for k in range(len(e)):
+            e[k] = e[k] + d0 * v0[k] + d1 * v1[k] + d2 * v2[k] + d3 * v3[k]
+        for j in range(m, m + 4):
+            wj, rj, d = w[j], rate[j], delta[j]
+            for k in range(len(x)):
+                wj[k] -= rj[k] * (d * x[k])
+
+
+@part
+def strips(y, x, n1, down):
+    """Strips x from H1's outputs y, n1 a column; or down, from what H2 passes down in x, the sum for each unit in y."""
+    for c in range(4):
+        for r in range(8):
+            row, strip, skip = y[r], x[c], (r + 2) * x.shape[1] // 12 + n1 * (2 - 2*c)
+            for k in range(index(n1 * max(2*c - 2, 0)), index(n1 * min(2*c + 3, 8))):    # columns without the border
+                if down:
+                    row[k] += strip[index(skip + k)]
+                else:
+                    strip[index(skip + k)] = row[k]
+
+
+@cache.cached
+@numba.njit(fastmath={'contract'}, nogil=True, **lean)
+def run(task, order, outputs, net, above, changed, rates, ys, slopes, deltas, image, x2, e2, A, S, softmax, X, T):
+    """
+    Does task with each pattern of X (n, 256), T (n, 10) in the order given. Returns how many were good: stops at one
+    that is not finite. deltas go down through the weights `above`, and `changed` is changed: both are net, or for the
+    second derivatives net squared and their sum. ys, slopes, deltas: each unit's lie as its bias does in net.
+    """
+    (w1, b1, w2, b2, w3, b3, w4, b4), (v2, v3, v4) = net, above
+    (_, y1, y2, y3, y4), (ones, slope1, slope2, slope3, slope4) = ys, slopes
+    g1, delta1, delta2, delta3, delta4 = deltas
+    K, wide, second, flat2 = x2.shape[1] // 12, y1.shape[1], task == CURVATURE, y2.reshape(y2.size)
+    n1, w, g, pixels = (wide - 16) // 8, w1.reshape(w1.size), g1.reshape(g1.size), image.reshape(image.size)
+    flat1, e1 = y1.reshape(y1.size), delta1.reshape(delta1.size)
+    for n in range(len(order)):
+        x, t, y = X[order[n]], T[order[n]], y4[0]
+        if n1 == 0:                     # 256-h-10: the image stands where H2 does
+            for k in range(256):
+                flat2[k] = x[k]
+        else:
+            if second:                  # the pattern before has squared the border
+                image.fill(BACKGROUND), x2.fill(BACKGROUND)
+            for r in range(16):
+                for c in range(16):
+                    image[r + 2, c + 2] = x[16*r + c]
+            for r in range(8):          # H1's sums
+                for c in range(8):
+                    for m in range(0, n1, 16):
+                        for k in range(16):
+                            s = zero
+                            for i in range(5):
+                                u = zero
+                                for j in range(5):
+                                    u += w[index(25*m + 80*i + 16*j + k)] * pixels[index(40*r + 20*i + 2*c + j)]
+                                s += u
+                            flat1[index(wide*r + n1*c + m + k)] = s
+            squash(y1, b1, A, S, slope1)
+            strips(y1, x2, n1, False)
+            for c in range(4):
+                for r in range(0, 4, 2):
+                    sums(w2, x2[c, 2*K*r:2*K*r + 5*K], x2[c, 2*K*r + 2*K:2*K*r + 7*K], y2, 4*r + c, 4*r + 4 + c)
+            squash(y2, b2, A, S, slope2)
+        sums(w3, flat2, flat2, y3.reshape(y3.size, 1), 0, 0)
+        squash(y3, b3, A, S, slope3)
+        sums(w4, y3[0], y3[0], y4.reshape(12, 1), 0, 0)
+        if not softmax:                 # with it, the slopes stay 1
+            squash(y4, b4, A, S, slope4)
+        for j in range(10):
+            total = zero
+            for i in range(10 if softmax else 0):
+                total += np.exp(y[i] + b4[0, i] - y[j] - b4[0, j])
+            outputs[n, j] = f32(1) / total if softmax else y[j]
+        if task == OUTPUTS:
+            continue
+        if second:
+            for a in (image, x2, y2, y3, slope1, slope2, slope3, slope4):
+                for r in range(len(a)):
+                    for c in range(a.shape[1]):
+                        a[r, c] *= a[r, c]
+
+        # down: in each layer what it passes on, then its changes
+        total = zero
+        for j in range(10):
+            o = outputs[n, j]
+            delta4[0, j] = o - f32(t[j] > 0) if softmax else f32(2 / 10) * (f32(1) if second else o - t[j])
+            total += delta4[0, j]
+        if not np.isfinite(total):
+            return n
+        change(changed[7], rates[7], delta4, slope4)
+        full(v4, changed[6], rates[6], delta4[0], y3[0], delta3[0])
+        change(changed[5], rates[5], delta3, slope3)
+        full(v3, changed[4], rates[4], delta3[0], flat2, delta2.reshape(delta2.size))
+        if n1 == 0:
+            continue
+        change(changed[3], rates[3], delta2, slope2)
+        e2.fill(zero)
+        for m in range(0, len(w2), 4):  # H2, four maps at a time
+            m0, m1, m2, m3 = v2[m], v2[m + 1], v2[m + 2], v2[m + 3]
+            for p in range(16):
+                d0, d1, d2, d3 = delta2[m, p], delta2[m + 1, p], delta2[m + 2, p], delta2[m + 3, p]
+                e = e2[p % 4, p // 4 * 2*K:]
+                for k in range(index(2*K if p < 4 else 0), index(4*K if p >= 12 else 5*K)):     # no border
+                    e[k] = e[k] + d0 * m0[k] + d1 * m1[k] + d2 * m2[k] + d3 * m3[k]
+            for c in range(0, 4, 2):
+                a0, a1, a2, a3 = x2[c, :5*K], x2[c, 2*K:7*K], x2[c, 4*K:9*K], x2[c, 6*K:11*K]
+                c0, c1, c2, c3 = x2[c + 1, :5*K], x2[c + 1, 2*K:7*K], x2[c + 1, 4*K:9*K], x2[c + 1, 6*K:11*K]
+                for j in range(m, m + 4):
+                    d0, d1, d2, d3 = delta2[j, c], delta2[j, 4 + c], delta2[j, 8 + c], delta2[j, 12 + c]
+                    f0, f1, f2, f3 = delta2[j, c + 1], delta2[j, 5 + c], delta2[j, 9 + c], delta2[j, 13 + c]
+                    v, rate = changed[2][j], rates[2][j]
+                    for k in range(len(v)):
+                        v[k] -= rate[k] * ((d0 * a0[k] + d1 * a1[k] + d2 * a2[k] + d3 * a3[k])
+                                           + (f0 * c0[k] + f1 * c1[k] + f2 * c2[k] + f3 * c3[k]))
+        delta1.fill(zero)
+        strips(delta1, e2, n1, True)
+        change(changed[1], rates[1], delta1, slope1)
+        g1.fill(zero)
+        for m in range(0, n1, 16):      # H1's gradient, of a row of taps and a row of units at a time
+            for r in range(8):
+                for i in range(5):
+                    for k in range(16):
+                        s0, s1, s2, s3, s4 = zero, zero, zero, zero, zero
+                        for c in range(8):
+                            d, q = e1[index(wide*r + n1*c + m + k)], 40*r + 20*i + 2*c
+                            s0 += pixels[index(q)] * d
+                            s1 += pixels[index(q + 1)] * d
+                            s2 += pixels[index(q + 2)] * d
+                            s3 += pixels[index(q + 3)] * d
+                            s4 += pixels[index(q + 4)] * d
+                        q = 25*m + 80*i + k
+                        g[index(q)] += s0
+                        g[index(q + 16)] += s1
+                        g[index(q + 32)] += s2
+                        g[index(q + 48)] += s3
+                        g[index(q + 64)] += s4
+        change(changed[0], rates[0], g1, ones)
+    return len(order)
+
+
+def layout(net):
+    """(shapes of w1, b1, ..., w4, b4; how to see them in a memory; {parameter's name: where its numbers lie in it})."""
+    n1, n2 = (len(net.H1w), len(net.H2w)) if hasattr(net, 'table') else (0, 16)
+    h, K = len(net.H3b), -(-5*n1 // 16) * 16
+    fours, units = -(-n2 // 4) * 4, -(-h // 16) * 16                     # filled up
+    shapes = (((n1 + 15) // 16 * 25, 16), (8, 8*n1 + 16), (fours, 5*K), (fours, 16), (units, 16*fours), (1, units),
+              (12, units), (1, 12))
+
+    def arrays(memory):
+        return [a.view(s) for a, s in zip(memory.split([a * b for a, b in shapes]), shapes)]
+
+    w1, b1, w2, b2, w3, b3, w4, b4 = arrays(torch.arange(sum(a * b for a, b in shapes)))
+    places = {'H3w': w3[:h, :16*n2].T, 'H3b': b3[0, :h], 'outw': w4[:10, :h].T, 'outb': b4[0, :10]}
     if n1:
-        for (w, row), value in zip(kernels(net, p), torch.as_tensor(values['H2w']).expand(net.H2w.shape)):
-            w[:, :, row] = value.permute(1, 2, 0)
-    return p
+        seen = torch.arange(n2)[:, None], torch.as_tensor(net.table)
+        kernels = w2[:n2].view(n2, 5, K)[:, :, :5*n1].unflatten(2, (5, n1))                  # by row, column, map
+        places |= {'H1w': w1.view(-1, 25, 16).transpose(1, 2).reshape(-1, 1, 5, 5)[:n1],
+                   'H1b': b1[:, :8*n1].unflatten(1, (8, n1)).permute(2, 0, 1),
+                   'H2w': kernels.permute(0, 3, 1, 2)[seen], 'H2b': b2[:n2].view(n2, 4, 4)}
+    return shapes, arrays, places
 
 
-def unpack(net, p):
-    """The opposite of pack."""
-    found = views(net, p)
-    if hasattr(net, 'table'):
-        found['H2w'] = torch.stack([w[:, :, row].permute(2, 0, 1) for w, row in kernels(net, p)])
-    return found
-
-
-def up(n, m):
-    """n rounded up to a multiple of m."""
-    return -(-n // m) * m
-
-
-def alike(a):
-    """(a without the rows that it has already, where in it each row is). Of rates, mostly one is left: less to read."""
-    first = {}
-    for m, row in enumerate(a):
-        first.setdefault(row.tobytes(), m)
-    kept = {row: i for i, row in enumerate(first)}
-    return a[np.array(list(first.values()), np.int64)], np.array([kept[row.tobytes()] for row in a], np.int64)
-
-
-def room(p):
-    """Memory for one pattern's way up and down."""
-    n1, n2, h, K = len(p.H1.w), len(p.H2.w), len(p.H3.w), p.H2.w.shape[1] // 5
-    zeros = torch.zeros
-    x2 = zeros(4, 12, K)
-    x2[:, :, :5*n1] = BACKGROUND
-    return Room(image=zeros(20, 20) + BACKGROUND, x1=zeros(5, 2, 80), y1=zeros(n1, 64),
-                maps=zeros(12, 12*n1) + BACKGROUND, x2=x2.view(4, 12*K), x3=zeros(n2 or 16, 16), x4=zeros(1, h),
-                y4=zeros(1, 12), delta1=zeros(n1, 64), delta2=zeros(n2, 16), delta3=zeros(1, h), delta4=zeros(1, 12),
-                e2=zeros(4, 12*K), e1=zeros(12, 12*n1), g1=zeros(n1, 28))
-
-
-def arrays(p):
-    return Net(*(Layer(w.numpy(), b.numpy()) for w, b in p))
-
-
-def call(task, net, params, X, T, order, above=None, changed=None, rates=None):
-    """(how many patterns were good, outputs): runs the compiled code; a line on stderr if compiling it takes long."""
-    out, params = torch.zeros(len(order), 10), arrays(params)
-    rates = Net(*(Rate(w, b, row_w, row_b) for (w, row_w), (b, row_b) in
-                  ((alike(w), alike(b)) for w, b in (arrays(rates) if rates else params))))
-    args = (task, params, arrays(above) if above else params, arrays(changed) if changed else params, rates,
-            np.float32(net.A), np.float32(net.S), bool(getattr(net, 'softmax', False)),
-            np.ascontiguousarray(X.reshape(len(X), 256).numpy()), np.ascontiguousarray(T.numpy()),
-            np.asarray(order, np.int64), out.numpy(), Room(*(t.numpy() for t in room(params))))
-    if not loops.run.signatures:
-        late = threading.Timer(1, lambda: print('compiling backprop.py, which is done once ...', file=sys.stderr))
-        late.daemon = True
-        late.start()
-        try:
-            loops.run.compile(tuple(loops.numba.typeof(a) for a in args))             # or load it, which is quick
-        finally:
-            late.cancel()
-    return loops.run(*args), out
-
-
-def parameters(net, X):
-    """pack of net's parameters. ValueError if net is not one that is computed here, by its output for a pattern."""
+def call(task, net, X, order, T=None, rates=None):
+    """(how many patterns were good, outputs, {parameter's name: what was changed}). ValueError if net is another"""
     if not all(hasattr(net, name) for name in ('H3w', 'H3b', 'outw', 'outb', 'A', 'S')):
         raise ValueError(f'{type(net).__name__} is not a net that support/backprop.py computes')
-    params = pack(net, {name: p.detach() for name, p in net.named_parameters()})
+    shapes, arrays, places = layout(net)
+
+    def pack(values):
+        memory = torch.zeros(sum(a * b for a, b in shapes))
+        for name, place in places.items():
+            memory[place] = torch.as_tensor(values[name], dtype=torch.float32)
+        return memory
+    params = pack({name: p.detach() for name, p in net.named_parameters()})
+    above, changed = (params**2, torch.zeros_like(params)) if task == CURVATURE else (params, params)
+    ys, slopes, deltas = torch.zeros_like(params), torch.ones_like(params), torch.zeros_like(params)
+    memories = params, above, changed, pack(rates) if rates else params, ys, slopes, deltas
+    every, weights, units = range(8), (2, 4, 6), (0, 1, 3, 5, 7)         # a unit's y lies as its bias does
+    parts = [tuple(arrays(m)[i].numpy() for i in which)
+             for m, which in zip(memories, (every, weights, every, every, units, units, units))]
+    strips, softmax = (4, 12 * shapes[2][1] // 5), bool(getattr(net, 'softmax', False))
+    rest = (*parts, *(torch.full(shape, -1.0).numpy() for shape in ((20, 20), strips, strips)), f32(net.A),
+            f32(net.S), softmax, np.ascontiguousarray(X.reshape(len(X), 256).numpy()),
+            (torch.zeros(len(X), 10) if T is None else T.contiguous()).numpy())
     with torch.no_grad():
-        y = net(X[:1])
-    y = y.softmax(1) if getattr(net, 'softmax', False) else y
-    found = call(loops.OUTPUTS, net, params, X[:1], torch.zeros(len(X[:1]), 10), range(len(X[:1])))[1]
+        y = net(X[:1]).softmax(1) if softmax else net(X[:1])
+    found, out = torch.zeros_like(y), torch.zeros(len(order), 10)
+    run(OUTPUTS, np.arange(len(y)), found.numpy(), *rest)
     if y.isfinite().all() and found.isfinite().all() and (found - y).abs().sum() > 1e-3 * max(1, abs(net.A)):
         raise ValueError(f'{type(net).__name__} computes something else than support/backprop.py does')
-    return params
+    done = run(task, np.asarray(order, np.int64), out.numpy(), *rest)
+    return done, out, {name: changed[place] for name, place in places.items()}
 
 
 def train_pass(net, X, T, rates, order):
     """
-    One pass of net over X (n, 1, 16, 16), T (n, 10) in the order given, in place. net is repro.Net, of any size and
-    table, or repro.FullNet; with an attribute softmax that is true, its outputs and cost are softmax and cross-entropy.
-
-    rates: {parameter's name: learning rate, a number or a tensor of the parameter's shape}. Returns how many patterns
-    were good: fewer than there are if a value was not finite. Releases the interpreter lock while it runs.
+    repro.train_pass compiled, for a repro.Net of any size and table or a repro.FullNet; with an attribute softmax that
+    is true, its outputs and cost are softmax and cross-entropy. Releases the interpreter lock while it runs.
     """
-    params = parameters(net, X)
-    done, _ = call(loops.TRAINING, net, params, X, T, order, rates=pack(net, rates))
-    with torch.no_grad():
-        for name, value in unpack(net, params).items():
-            getattr(net, name).copy_(value)
-    if done == len(order) and not all(p.isfinite().all() for p in net.parameters()):
+    done, _, values = call(TRAINING, net, X, order, T, rates)
+    for name, value in values.items():
+        getattr(net, name).data.copy_(value)
+    if done == len(order) and not all(v.isfinite().all() for v in values.values()):
         done -= 1                       # the last change was not followed by a pattern that would have shown it
     return max(done, 0)
 
 
 def outputs(net, X):
     """Outputs (n, 10) of net for X (n, 1, 16, 16)."""
-    return call(loops.OUTPUTS, net, parameters(net, X), X, torch.zeros(1, 10).expand(len(X), 10), range(len(X)))[1]
+    return call(OUTPUTS, net, X, range(len(X)))[1]
 
 
 def curvature(net, X):
-    """
-    {parameter's name: d2E/dw2, averaged over the patterns X}, of the parameter's shape, never negative.
-
-    The diagonal approximation of LeCun 1987 and of Becker and LeCun 1988: second derivatives go down as deltas do,
-    with weights, inputs and slopes squared, without the term in the squashing function's second derivative (which may
-    be negative) and without the terms that mix units; shared weights get the sum over the units that share them.
-    """
-    params = parameters(net, X)
-    names = [name for name, _ in net.named_parameters()]
-    squares = Net(*(Layer(w**2, b**2) for w, b in params))
-    found, rates = pack(net, dict.fromkeys(names, 0.0)), pack(net, dict.fromkeys(names, -1 / len(X)))
-    call(loops.CURVATURE, net, params, X, torch.zeros(1, 10).expand(len(X), 10), range(len(X)), squares, found, rates)
-    return {name: value.clone() for name, value in unpack(net, found).items()}
+    """repro.curvature compiled: {parameter's name: d2E/dw2, averaged over X}, by the approximation described there."""
+    return call(CURVATURE, net, X, range(len(X)), rates={name: -1 / len(X) for name, _ in net.named_parameters()})[2]

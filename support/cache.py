@@ -1,5 +1,6 @@
 """numba's own cache of compiled code, for one function, but with checksums: numba would trust a damaged file."""
 import pickle
+from contextlib import suppress
 from hashlib import sha256
 
 from numba.core import caching
@@ -26,13 +27,13 @@ class Cache(caching.FunctionCache):
     _impl_class = CheckedCode
 
     def load_overload(self, signature, context):
+        found = None
         try:
-            return super().load_overload(signature, context)
+            found = super().load_overload(signature, context)
         except Exception:               # pickle has many errors for bytes that are not its own
-            try:
+            with suppress(OSError):
                 self.flush()            # an empty index, for save_overload
-            except OSError:
-                pass
+        return found or cli.warn('compiling backprop.py, which is done once ...')
 
     def save_overload(self, signature, result):
         try:

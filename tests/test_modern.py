@@ -108,7 +108,7 @@ def test_compiled_softmax_is_autograds_cross_entropy():
     assert backprop.train_pass(net, X, Y, dict.fromkeys(net.state_dict(), 0.01), range(5)) == 5
 
 
-@pytest.mark.parametrize('n', range(2, 8))
+@pytest.mark.parametrize('n', [2, 5, 7, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 4, 6))])
 def test_a_minibatch_rungs_loss_images_and_rates(n, monkeypatch):
     losses, distorted, rates = [], [], []
     cross_entropy, distort = F.cross_entropy, modern.distort

@@ -177,6 +177,7 @@ def test_summary_finds_what_was_put_in():
     assert '400 draws, 40 diverged' in lines and 'lecun, halved MSE' in lines
 
 
+@pytest.mark.slow
 def test_pictures():
     pytest.importorskip('experiments.figures', exc_type=ImportError)
     from experiments import posterior_pictures

@@ -95,6 +95,7 @@ def test_tensors_are_what_interpolate_makes_of_the_embedded_digits(prepared, arc
                 f'{" ".join(map(str, BY_CLASS[split]))}') in said.out
 
 
+@pytest.mark.slow
 def test_default_needs_neither_torchvision_nor_network(tmp_path, prepared):
     script = tmp_path / 'alone.py'
     script.write_text(f'''\

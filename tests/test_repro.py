@@ -514,8 +514,9 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 # ---------------------------------------------------------------------------------------------------------------------
 # runs that end early
 
-@pytest.mark.parametrize('signum, status, err', [(signal.SIGINT, 130, ['interrupted']), (signal.SIGKILL, -9, [])],
-                         ids=['Ctrl-C', 'killed'])
+@pytest.mark.parametrize('signum, status, err', [
+    pytest.param(signal.SIGINT, 130, ['interrupted'], id='Ctrl-C'),
+    pytest.param(signal.SIGKILL, -9, [], id='killed', marks=pytest.mark.slow)])
 def test_a_run_cut_short_keeps_its_measurements_and_has_no_model(signum, status, err, tiny):
     folder = tiny / 'out' / 'run'
     p = subprocess.Popen([sys.executable, REPO / 'repro.py', '--dataset', TINY, '--passes', '1000000', '-o', folder],

@@ -310,6 +310,7 @@ def test_a_process_waits_for_another_and_says_so(tmp_path, capfd):
     assert len(lines(path)) == 4 and err.endswith(f'another process is writing {path}; waiting for it to end\n')
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_then_resumed(tmp_path):
     path, moments = tmp_path / 'a.csv', random.Random(0)
     for n in range(12):
