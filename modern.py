@@ -1,7 +1,7 @@
 """
-What later ideas buy: the net of 1989, its 9,760 parameters, its connections
-and its cost of use untouched, trained with one later idea after another, each
-on top of those before.
+What later ideas buy: the net of 1989, with the same 9,760 parameters and the
+same connections, so that it costs no more to use, trained with one later idea
+after another, each on top of those before.
 
     python modern.py [--dataset mnist|usps] [--rungs 0-5] [--seeds 0-4]
 
@@ -349,14 +349,14 @@ def table(rows):
 def main():
     ladder = '\n'.join(textwrap.fill(f'  {n}  {r["idea"]} ({r["source"]})', 79, subsequent_indent=5*' ')
                        for n, r in enumerate(RUNGS))
-    parser = cli.parser(__doc__, epilog=f'rungs, each with what is below it but for 7:\n{ladder}')
+    parser = cli.parser(__doc__, epilog=f'rungs, each on top of those below it, except 7:\n{ladder}')
     parser.add_argument('--dataset', type=files.dataset, default='mnist', metavar='D',
                         help='the digits, as prepro.py made them: mnist, usps or mnist-seedN (default: mnist)')
     parser.add_argument('--rungs', type=cli.seeds, default=f'0-{TOP}', metavar='A-B',
                         help=f'of the ladder below, as 0-5 or 0,2,4; 6 and 7 need all of MNIST (default: 0-{TOP})')
     parser.add_argument('--without', action='store_true',
-                        help=f'as well, rung {TOP} with each of its ideas taken away alone')
-    parser.add_argument('--seeds', type=cli.seeds, default='0-4', metavar='A-B', help='a run of each (default: 0-4)')
+                        help=f'run rung {TOP} without each of its ideas as well, one at a time')
+    parser.add_argument('--seeds', type=cli.seeds, default='0-4', metavar='A-B', help='a run for each (default: 0-4)')
     parser.add_argument('--validate', action='store_true', help='measure on a fold of the training digits, which '
                         f'is left out of training, instead of the test digits: --seeds, 0-{FOLDS - 1}, says which')
     parser.add_argument('--show', type=int, choices=range(len(RUNGS)), metavar='N',

@@ -44,8 +44,8 @@ BACKGROUND = -1.0   # what windows see beyond the border of the image, or of a m
 def initial(seed, root):
     """
     A function that draws a layer's initial weights: uniform(F, *shape), F a unit's fan-in. Section 4: uniform in
-    [-2.4/F, 2.4/F], so that the weighted sums stay where the squashing function is not flat. Many have read, and root
-    takes, the square root of F, which does just that.
+    [-2.4/F, 2.4/F], so that the weighted sums stay where the squashing function is not flat. With root, the range is
+    2.4 over the square root of F, as many have read it.
     """
     g = torch.Generator().manual_seed(seed)
     return lambda F, *shape: nn.Parameter((torch.rand(*shape, generator=g) - 0.5) * 2 * 2.4 / (F**0.5 if root else F))
@@ -153,7 +153,7 @@ def train_pass(net, X, T, rates, order):
     updated after each: w -= rate dE/dw, E the net's cost of the pattern: the mean squared error of its 10 outputs.
 
     rates: {parameter's name: rate}, a number or a tensor of the parameter's shape. Returns how many patterns went well:
-    it stops at the first value that is not finite.
+    training stops at the first value that is not finite.
     """
     for n, i in enumerate(cli.progress(order, leave=False, unit='pattern')):
         E = net.cost(net(X[i:i+1]), T[i:i+1])
@@ -222,7 +222,7 @@ def train(net, X, Y, passes, rate, optimizer='sgd', damping=0.0, patterns=500, s
     T = net.level * Y
     rates = dict.fromkeys(dict(net.named_parameters()), rate)
     few = X[torch.arange(min(patterns, len(X))) * len(X) // min(patterns, len(X))]
-    engine.train_pass(net, X, T, rates, [])          # of no patterns: what has to be compiled is, before time is taken
+    engine.train_pass(net, X, T, rates, [])          # no patterns: what must be compiled is, before the clock starts
     g = None if shuffle is None else torch.Generator().manual_seed(shuffle)
     seconds = 0.0
     for n in range(1, passes + 1):
@@ -285,8 +285,8 @@ def results(train, test):
     return dict(zip(RESULTS, [*both, test['rejection']]))
 
 
-def table(rows):
-    """The closing table as text. rows: {name: results, None for one that is not known}."""
+def closing_table(rows):
+    """The table that a run ends with, as text. rows: {name: results, None for one that is not known}."""
     line = '{:23}{:>8}{:>8}{:>7}{:>10}{:>8}{:>7}{:>9}'.format
     forms = '{:.1e}', '{:.2f}%', '{}', '{:.1e}', '{:.2f}%', '{}', '{:.1f}%'
     lines = [line('', 'train', '', '', 'test', '', '', 'rejected'),
@@ -305,7 +305,7 @@ RECIPES = {
         net='conv', table=TABLE, A=1.0, S=1.0, level=1.0,
         root=True, out_bias=-1.0,
         optimizer='sgd', rate=0.03, passes=PASSES),
-    # the paper, on what it says and what is fitted where it says nothing
+    # the paper: what it says, and where it says nothing, what is fitted
     'paper': dict(
         optimizer='newton', passes=PASSES, root=False,       # sections 4 and 5
         A=1.0, S=1.0, level=0.8, rate=0.002, damping=0.03,   # fitted to its two training results: compare.py, fit
@@ -329,10 +329,10 @@ def build(settings, seed):
 def main():
     parser = cli.parser(__doc__)
     parser.add_argument('--recipe', choices=tuple(RECIPES), default='reference', help="every setting: the 2022 "
-                        "reproduction's, the paper's, or of the paper's fully connected net (default: reference)")
+                        "reproduction's, the paper's, or those of its fully connected net (default: reference)")
     parser.add_argument('--dataset', type=files.dataset, default='mnist', metavar='D', help='the digits, as prepro.py '
                         'made them: mnist, usps (the paper\'s), mnist60k or mnist-seedN (default: mnist)')
-    parser.add_argument('--passes', type=cli.count, metavar='N', help=f'over the training digits (default: {PASSES})')
+    parser.add_argument('--passes', type=cli.count, metavar='N', help=f'over the training set (default: {PASSES})')
     parser.add_argument('-l', '--learning-rate', type=cli.positive, metavar='RATE', help='(default: '
                         + ', '.join(f'{settings["rate"]} for {name}' for name, settings in RECIPES.items()) + ')')
     parser.add_argument('--seed', type=cli.seed, default=1337, metavar='N',
@@ -368,8 +368,8 @@ def main():
                  f'try a learning rate below {settings["rate"]}')
     files.save_run(folder, start, rows, net)
 
-    print(table({'the paper, 1989': PAPER, 'its fully connected net': PAPER_FC40, 'reproduction, 2022': REFERENCE,
-                 'this run': results(*rows[-2:])}))
+    print(closing_table({'the paper, 1989': PAPER, 'its fully connected net': PAPER_FC40,
+                         'reproduction, 2022': REFERENCE, 'this run': results(*rows[-2:])}))
     before = DAYS * 24 * 60 * 60 * n / PASSES
     print(f'{n} passes in {seconds:.1f} s: {before / seconds:,.0f} times faster than in 1989 '
           f'({DAYS} days for {PASSES} passes)')

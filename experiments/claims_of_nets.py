@@ -198,7 +198,7 @@ def verdict_12(rows):
     23 passes over all, 368 over a sixteenth.
 
     Rule: (a) on all the digits, every other net has a higher test error than the paper's; (b) the paper's net needs
-    half the digits, or less, for the test error that the best fully connected net has on all.
+    half the digits, or less, to reach the test error that the best fully connected net has on all.
     """
     if not all(errors_12(rows, name, part) for name in NETS for part in PARTS):
         return missing(rows)

@@ -37,7 +37,7 @@ PRIOR = {           # in the order of the sequence's dimensions: any change to i
     # Newton's step is rate / (h + damping), h the curvature. LeNet-5 (LeCun et al. 1998) began with 5e-4. In `paper`,
     # 2e-4 is too little for 23 passes (127 training misses), and at 2e-2 nothing is learned.
     'rate': ('log-uniform', 2e-4, 2e-2),
-    # LeNet-5's is 0.02; for a cost that is a sum over 10 outputs where ours is a mean, that is 0.002 here. At 0.3, more
+    # LeNet-5's is 0.02; its cost is a sum over 10 outputs where ours is a mean, so that it is 0.002 here. At 0.3, more
     # than nearly all curvatures in these nets, Newton's method is gradient descent.
     'damping': ('log-uniform', 2e-3, 0.3),
     # Patterns for each pass's estimate of h: LeNet-5's are 500; all are 7291.

@@ -20,7 +20,7 @@ from repro import PAPER, PAPER_FC40, REFERENCE, RESULTS
 from support import cli, files, runs
 from support.cli import fail
 
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGES = ('README.md', os.path.join('results', 'README.md'))
 
 

@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(config, items):
 
 def call(module, *argv, cwd):
     """
-    What running a script's module with these arguments in cwd does, in this process, for importing torch takes seconds:
+    What running a script's module with these arguments in cwd does, in this process, as importing torch takes seconds:
     .status, .out, and .err, the lines on stderr without the one about compiling.
 
     An exception that would end in a traceback comes out, and fails the test. Warnings count as lines on stderr.

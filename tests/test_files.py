@@ -111,6 +111,7 @@ BAD_TENSORS = {
 }
 
 
+@pytest.mark.filterwarnings('ignore:The PyTorch API of nested')
 @pytest.mark.parametrize('bad', BAD_TENSORS)
 def test_tensors_that_are_not_digits(bad, tiny):
     make, says = BAD_TENSORS[bad]
