@@ -83,7 +83,8 @@ def draw_predictive(rows, bins=14):
 
 def main():
     parser = cli.parser(__doc__)
-    parser.add_argument('draws', nargs='?', type=cli.path, default=os.path.join('results', 'posterior.csv'), metavar='DRAWS.csv')
+    parser.add_argument('draws', nargs='?', type=cli.path, default=os.path.join('results', 'posterior.csv'),
+                        metavar='DRAWS.csv')
     parser.add_argument('folder', nargs='?', type=cli.path, default='results', metavar='DIR')
     args = parser.parse_args()
     rows = posterior.read(args.draws)

@@ -42,7 +42,7 @@ def read_file(path, remedy):
 def write_file(path, content):
     """Write bytes to path, whole or not at all: under a temporary name, then renamed. Makes the folder."""
     part = f'{path}.{os.getpid()}.part'
-    if os.path.exists(path) and not os.path.isfile(path):                # /dev/full, a pipe: not to be replaced by a file
+    if os.path.exists(path) and not os.path.isfile(path):                # a device or a pipe is not to be replaced
         fail(f'cannot write {path}: it is there, and not a file; name another')
     try:
         os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
@@ -191,7 +191,8 @@ def load_digits(dataset):
 def load_split(path, remedy):
     """(X, Y) of one file."""
     XY = unpacked(path, remedy)
-    if not (isinstance(XY, tuple) and len(XY) == 2 and all(isinstance(t, torch.Tensor) and not t.is_nested for t in XY)):
+    if not (isinstance(XY, tuple) and len(XY) == 2
+            and all(isinstance(t, torch.Tensor) and not t.is_nested for t in XY)):
         fail(f'{path} does not hold a tuple (X, Y) of tensors; {remedy}')
     X, Y = XY
     for name, t, shape in (('X', X, (1, 16, 16)), ('Y', Y, (10,))):

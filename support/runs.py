@@ -47,7 +47,8 @@ except ImportError:                     # Windows: nothing keeps two processes f
 def add_arguments(parser, out):
     """The arguments --jobs, --cluster and --out (default: out); hand them to run_all as workers, cluster and path."""
     where = parser.add_mutually_exclusive_group()
-    where.add_argument('--jobs', type=cli.count, metavar='N', help=f'runs at a time (default: one a core, here {cores()})')
+    where.add_argument('--jobs', type=cli.count, metavar='N',
+                       help=f'runs at a time (default: one a core, here {cores()})')
     where.add_argument('--cluster', type=cli.path, metavar='ADDRESS', help='run them on a Dask cluster instead: the '
                        'address of its scheduler, as tcp://host:8786, or its scheduler file')
     parser.add_argument('--out', type=cli.path, default=out, metavar='CSV',
