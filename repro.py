@@ -4,7 +4,7 @@ Applied to Handwritten Zip Code Recognition", Neural Computation 1(4):541-551:
 the net, its learning and its results, in the paper's order.
 
     python repro.py                                  # the 2022 reproduction's
-    python repro.py --recipe paper --dataset usps    # the paper's, on its digits
+    python repro.py --recipe paper --dataset usps    # the paper's own
 
 The second, over ten initial weights (mean +- sd; results/README.md has all):
 
@@ -287,7 +287,7 @@ def results(train, test):
 
 def table(rows):
     """The closing table as text. rows: {name: results, None for one that is not known}."""
-    line = '{:26}{:>9}{:>8}{:>8}  {:>9}{:>8}{:>8}{:>10}'.format
+    line = '{:23}{:>8}{:>8}{:>7}{:>10}{:>8}{:>7}{:>9}'.format
     forms = '{:.1e}', '{:.2f}%', '{}', '{:.1e}', '{:.2f}%', '{}', '{:.1f}%'
     lines = [line('', 'train', '', '', 'test', '', '', 'rejected'),
              line('', 'MSE', 'error', 'misses', 'MSE', 'error', 'misses', 'for 1%')]
@@ -371,7 +371,7 @@ def main():
     print(table({'the paper, 1989': PAPER, 'its fully connected net': PAPER_FC40, 'reproduction, 2022': REFERENCE,
                  'this run': results(*rows[-2:])}))
     before = DAYS * 24 * 60 * 60 * n / PASSES
-    print(f'trained for {n} passes in {seconds:.1f} s: {before / seconds:,.0f} times faster than in 1989 '
+    print(f'{n} passes in {seconds:.1f} s: {before / seconds:,.0f} times faster than in 1989 '
           f'({DAYS} days for {PASSES} passes)')
 
 

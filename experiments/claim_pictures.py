@@ -2,8 +2,8 @@
 The pictures of the claims whose curve says more than a verdict: 5 (the true
 gradient), 6 (rates), 8 (redundancy), 9 (kernels), 11 (maps), 12 (constraints).
 
-    python -m experiments.claim_pictures            # all, from results/claims.csv
-    python -m experiments.claim_pictures 5 12       # some of them
+    python -m experiments.claim_pictures         # all, from results/claims.csv
+    python -m experiments.claim_pictures 5 12    # some of them
 
 They are results/claim_N.png. A picture is skipped where its runs are missing;
 9 trains a net on the spot.

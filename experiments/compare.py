@@ -171,7 +171,7 @@ def cells(results, pm='+-'):
         if value is None or value == (None, None):
             return '-'
         if not isinstance(value, tuple):
-            return f'{value * SCALE[key]:g}'
+            return f'{value * SCALE[key]:.4g}'
         return pm.join(f'{v * SCALE[key]:.{DIGITS[key]}f}' for v in value if v is not None)
     return [cell(key, results[key]) for key in RESULTS]
 

@@ -4,9 +4,9 @@ its own results by approximate Bayesian computation: nets are trained by
 settings drawn from a prior, and those whose results come near the paper's are
 kept.
 
-    python -m experiments.posterior                   # the answer
-    python -m experiments.posterior --draws 0-4095    # more draws, and the answer
-    python -m experiments.posterior --fc40            # fc40 by the settings kept
+    python -m experiments.posterior                 # the answer
+    python -m experiments.posterior --draws 0-4095  # more draws, and it
+    python -m experiments.posterior --fc40          # fc40 by the settings kept
 
 Draw i is point i of a scrambled Sobol sequence, the same on any machine and in
 any order. Draws that are in the file are not done again.

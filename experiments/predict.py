@@ -199,8 +199,8 @@ def load(path):
         net, _ = repro.build(args['settings'], seed=0)
         net.load_state_dict(state)
         shown = repro.outputs(net, torch.zeros(1, 1, 16, 16))
-        constants = net.A, net.S, net.level
-        if shown.shape != (1, 10) or not shown.isfinite().all() or not all(0 < v < math.inf for v in constants):
+        finite = all(0 < v < math.inf for v in (net.A, net.S, net.level))
+        if shown.shape != (1, 10) or not shown.isfinite().all() or not finite:
             raise ValueError
         return net, files.dataset(args['dataset'])
     except Exception:                   # settings may be missing, unknown, of another type, or another net's

@@ -2,7 +2,7 @@
 Put the numbers of results/*.csv into README.md and results/README.md.
 
     python -m experiments.report            # writes between <!-- name --> marks
-    python -m experiments.report --check    # status 1 if that would change a page
+    python -m experiments.report --check    # status 1 if a page would change
 
 Each block below, from <!-- name --> to <!-- /name -->, is a function of the
 CSV files; a test holds both pages to them.

@@ -1,10 +1,11 @@
 """numba's own cache of compiled code, for one function, but with checksums: numba would trust a damaged file."""
 import pickle
-import sys
 from contextlib import suppress
 from hashlib import sha256
 
 from numba.core import caching
+
+from support import cli
 
 
 class CheckedCode(caching.CompileResultCacheImpl):
@@ -32,13 +33,13 @@ class Cache(caching.FunctionCache):
         except Exception:               # pickle has many errors for bytes that are not its own
             with suppress(OSError):
                 self.flush()            # an empty index, for save_overload
-        return found or print('compiling backprop.py, which is done once ...', file=sys.stderr)
+        return found or cli.warn('compiling backprop.py, which is done once ...')
 
     def save_overload(self, signature, result):
         try:
             super().save_overload(signature, result)
         except Exception as e:
-            print(f'compiled code is not kept: {e}', file=sys.stderr)
+            cli.warn(f'compiled code is not kept: {e}')
 
 
 def cached(function):

@@ -42,7 +42,7 @@ def read_file(path, remedy):
 def write_file(path, content):
     """Write bytes to path, whole or not at all: under a temporary name, then renamed. Makes the folder."""
     part = f'{path}.{os.getpid()}.part'
-    if os.path.exists(path) and not os.path.isfile(path):                # a device or a pipe is not to be replaced
+    if os.path.exists(path) and not os.path.isfile(path):                # a pipe or a device would be replaced
         fail(f'cannot write {path}: it is there, and not a file; name another')
     try:
         os.makedirs(os.path.dirname(path) or '.', exist_ok=True)

@@ -102,7 +102,7 @@ def mean_sd(values):
 NUMBER = re.compile(r'-?[0-9]{1,20}(\.[0-9]{1,20})?(e[-+]?[0-9]{1,3})?')
 
 
-def read_rows(path, key, values, words, remedy='name another with --out'):
+def read_rows(path, key, values, words, remedy='results/README.md has the command that makes it'):
     """
     The rows of a CSV file as dicts, numbers as numbers, an empty value as None. Ends the script with the file and the
     line of anything that is not a row.

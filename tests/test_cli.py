@@ -1,5 +1,6 @@
 """support/cli.py: how a script ends, what its arguments may be, and its progress bar."""
 import argparse
+import importlib
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import REPO, shell
+from conftest import REPO, call, shell
 from support import cli
 
 
@@ -52,6 +53,23 @@ def test_output_that_nobody_takes(redirect, status, err, body, tmp_path):
                        cwd=script(tmp_path, body).parent, env={'PYTHONPATH': str(REPO)}, capture_output=True, text=True)
     assert p.stderr.splitlines() == err
     assert p.returncode in ((0, 1) if 'head' in redirect and 'for' not in body else (status,))
+
+
+def test_warnings_do_not_go_to_stdout_where_stderr_is_closed(tmp_path):
+    p = subprocess.run(['bash', '-c', '"$0" script.py 2>&-', sys.executable], env={'PYTHONPATH': str(REPO)},
+                       cwd=script(tmp_path, 'cli.warn("slow"); print(1); cli.fail("no digits")').parent,
+                       capture_output=True, text=True)
+    assert (p.returncode, p.stdout) == (1, '1\n')
+
+
+@pytest.mark.parametrize('name', [path.stem for path in REPO.glob('*.py')]
+                         + [f'experiments.{path.stem}' for path in (REPO / 'experiments').glob('*.py')
+                            if 'cli.run(main)' in path.read_text(encoding='utf-8')])
+def test_help_fits_80_columns(name, tmp_path, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '80')
+    said = call(importlib.import_module(name), '--help', cwd=tmp_path)
+    assert (said.status, said.err) == (0, []) and 'usage: ' in said.out
+    assert [line for line in said.out.splitlines() if len(line) > 80] == []
 
 
 # ---------------------------------------------------------------------------------------------------------------------

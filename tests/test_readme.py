@@ -1,4 +1,5 @@
 """README.md and results/README.md say what results/ say, and their commands can be followed."""
+import functools
 import importlib
 import re
 import shlex
@@ -11,6 +12,7 @@ import modern
 import prepro
 import repro
 from experiments import compare, report
+from support import runs
 
 PAGES = {page: (REPO / page).read_text(encoding='utf-8') for page in report.PAGES}
 COMMANDS = sorted({command for text in PAGES.values() for command in
@@ -105,6 +107,8 @@ def small(tmp_path, monkeypatch, any_digits):
             monkeypatch.setitem(settings, 'passes', 1)
     for recipe in modern.RUNGS:
         monkeypatch.setitem(recipe, 'passes', 1)
+    # in threads, as other processes would see none of this
+    monkeypatch.setattr(runs, 'run_all', functools.partial(runs.run_all, threads=True))
     monkeypatch.setattr(prepro, 'N_TRAIN', 30)
     monkeypatch.setattr(prepro, 'N_TEST', 10)
     page = Image.new('L', (90, 120), 255)
