@@ -34,8 +34,8 @@ except ImportError as e:
 # ---------------------------------------------------------------------------------------------------------------------
 # Section 3, network design
 
-# Which 8 of the 12 maps of H1 each of the 12 maps of H2 sees: "a scheme that will not be described here". Assumed, as in
-# the 2022 reproduction: three blocks of four maps.
+# Which 8 of the 12 maps of H1 each of the 12 maps of H2 sees: "a scheme that will not be described here". Assumed, as
+# in the 2022 reproduction: three blocks of four maps.
 TABLE = [list(range(0, 8))] * 4 + [list(range(4, 12))] * 4 + [[0, 1, 2, 3, 8, 9, 10, 11]] * 4
 
 BACKGROUND = -1.0   # what windows see beyond the border of the image, or of a map of H1

@@ -66,7 +66,8 @@ VARIANTS = {        # the open questions, one at a time: what is changed in `pap
     'shuffled': ('a new order for each pass', {'shuffle': 0}),
     'passes_46': ('twice the passes', {'passes': 2 * PASSES}),
     'passes_92': ('four times', {'passes': 4 * PASSES}),
-    **{f'rate_{rate}': ('rate over two decades', {'rate': rate}) for rate in (0.0002, 0.0005, 0.001, 0.005, 0.01, 0.02)},
+    **{f'rate_{rate}': ('rate over two decades', {'rate': rate})
+       for rate in (0.0002, 0.0005, 0.001, 0.005, 0.01, 0.02)},
 }
 FIT = {             # what `paper` was fitted with: runs that measure no test digit
     f'fit_{unit}_{level}_{rate}_{damping}':
@@ -140,7 +141,7 @@ def read(path):
 
 
 def distance(rows):
-    """How far a point of the fit lies from the paper's two training results: the mean run's, squared, on a log scale."""
+    """How far a point of the fit is from the paper's two training results: the mean run's, squared, on a log scale."""
     return sum(math.log(runs.mean_sd([row[key] for row in rows])[0] / PAPER[key])**2
                for key in ('train_loss', 'train_misses'))
 
@@ -189,8 +190,8 @@ def table(rows, names, dataset):
     lines += [[name, label_n(n, diverged), *cells(results)]
               for name, (n, diverged, results) in summary(rows, names, dataset).items()]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return '\n'.join('  '.join(f'{cell:{">" if i else "<"}{w}}' for i, (cell, w) in enumerate(zip(line, widths))).rstrip()
-                     for line in lines)
+    form = '{:<%d}' % widths[0] + ''.join('  {:>%d}' % w for w in widths[1:])
+    return '\n'.join(form.format(*line).rstrip() for line in lines)
 
 
 def main():

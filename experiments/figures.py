@@ -454,7 +454,8 @@ def draw_draws():
                 label=None if x else "a draw's mean")
     for (name, error), style in zip(compare.PUBLISHED_DRAWS.items(), (':', '--', '-.', (0, (1, 3)), (0, (5, 5)))):
         ax.axhline(error, color=ORANGE, linewidth=1, linestyle=style, label=f'{name}: {error}')
-    ax.set(xticks=[], xlabel=f'{len(errors)} draws of MNIST, in order of their means', title='error, % of the test digits')
+    ax.set(xticks=[], xlabel=f'{len(errors)} draws of MNIST, in order of their means',
+           title='error, % of the test digits')
     ax.grid(axis='x', visible=False)
     fig.legend(loc='outside right center')
     return png(fig)
@@ -462,7 +463,8 @@ def draw_draws():
 
 def draw_speed():
     """How long the paper's 23 passes take, from 1989 to now, and what the arithmetic alone would take."""
-    rows = {row['what']: row for row in files.read_table(BENCH, f'run: {COMMAND[BENCH]}', what=str, seconds=cli.positive, machine=str)}
+    rows = files.read_table(BENCH, f'run: {COMMAND[BENCH]}', what=str, seconds=cli.positive, machine=str)
+    rows = {row['what']: row for row in rows}
     whole = prepro.N_TRAIN * repro.PASSES       # the file's seconds are for one pattern
     bars = [('The paper, 1989', 'SUN-4/260', repro.DAYS * 24 * 60 * 60),
             ('The 2022 reproduction', 'PyTorch on a laptop of 2020, as published', REFERENCE_SECONDS)]

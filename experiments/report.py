@@ -149,7 +149,8 @@ def single():
                 n = 2007 if key == 'test_error' else 7291
                 digits = '{:.2f} to {:.2f}'.format(*uncertainty.sampling(round(results[key] * n / 100), n))
             low, high = (f'{run[end] * SCALE[key]:.{DIGITS[key]}f}' for end in ('low', 'high'))
-            rows.append([label, words(key), f'{results[key] * SCALE[key]:g}', f'{low} to {high}', f'{run["z"]:+.1f}', digits])
+            rows.append([label, words(key), f'{results[key] * SCALE[key]:g}', f'{low} to {high}', f'{run["z"]:+.1f}',
+                         digits])
     return markdown(['published', 'result', 'value', '95% of our single runs', 'z', "the digits' own 95%"], rows)
 
 
@@ -236,13 +237,15 @@ def ladder(dataset):
     if dataset == 'mnist':
         rows += [[f'published in 2022: {idea}', '', '', '', '', error, '', '', '']
                  for idea, error in modern.REFERENCE.items()]
-    return markdown(['', 'n', 'passes', 'seconds', 'train error, %', 'test error, %', 'misses', 'change [95%]', 'p'], rows)
+    return markdown(['', 'n', 'passes', 'seconds', 'train error, %', 'test error, %', 'misses', 'change [95%]', 'p'],
+                    rows)
 
 
 def change(dataset, name):
-    """A rung's test error less the one's below, an ablation's or a higher rung's less the top's: ['mean [interval]', 'p']."""
+    """A rung's test error less the one's below, of others less the top rung's: ['mean [interval]', 'p']."""
     below = str(int(name) - 1) if name.isdigit() and 0 < int(name) <= modern.TOP else str(modern.TOP)
-    errors = [{row['seed']: row['error'] for row in ladder_rows(dataset) if row['rung'] == rung} for rung in (name, below)]
+    errors = [{row['seed']: row['error'] for row in ladder_rows(dataset) if row['rung'] == rung}
+              for rung in (name, below)]
     if name == '0' or not errors[1]:
         return ['', '']
     d = uncertainty.difference(*errors)
@@ -271,7 +274,7 @@ def speed():
     names = [what for what in us if what.startswith(('autograd', 'engine', 'arithmetic'))]
     return (f'{bench()["engine compiled"][1]}:\n\n' + markdown(
         ['a training step', 'microseconds', '/ compiled', '/ limit'],
-        [[what, f'{us[what]:.2f}', f'{us[what] / us["engine compiled"]:.2f}', f'{us[what] / us["arithmetic limit"]:.1f}']
+        [[what, *(f'{us[what] / by:.2f}' for by in (1, us['engine compiled'], us['arithmetic limit']))]
          for what in names]) + '\n\n' + markdown(
         ['the whole', 'seconds'], [[what, f'{us[what] / 1e6:.1f}'] for what in us if what not in names]))
 

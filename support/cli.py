@@ -40,7 +40,7 @@ def run(main):
             main()
             sys.stdout.flush()
         except OSError as e:
-            if e.filename:              # a file's error: a defect, as files are guarded where they are touched
+            if e.filename:              # of a file, and so a defect: files are guarded where they are touched
                 raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)                 # what is left to print goes nowhere
             if not isinstance(e, BrokenPipeError):                       # `python repro.py | head` ends without a word
