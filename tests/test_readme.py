@@ -117,6 +117,7 @@ def small(tmp_path, monkeypatch, any_digits):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('command', [c for c in COMMANDS if 'prepro' not in c and '--cluster' not in c])
 def test_a_command_runs(small, command):
     name, argv = module_of(command)
