@@ -204,7 +204,7 @@ def engine_called(name):
     if not isinstance(name, str):
         return name
     if name == 'compiled' and backprop is None:
-        cli.warn(f'PyTorch alone trains, a hundred times slower than numba would ({missing}); pip install numba')
+        cli.warn(f'PyTorch alone trains, a hundred times slower: {missing}')
     return backprop if name == 'compiled' and backprop else sys.modules[__name__]
 
 

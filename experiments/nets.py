@@ -21,7 +21,7 @@ from support.cli import fail
 try:
     from support.backprop import cache, numba
 except ImportError as e:
-    fail(f'these nets are compiled by numba ({e}); pip install numba')
+    fail(f'these nets are compiled by numba: {e}')
 
 BORDER, ONE = -1, -2    # sources that are no unit: beyond a map's border; and a bias's constant input
 f32 = np.float32

@@ -14,7 +14,7 @@ goes down the same way with weights, inputs and slopes squared. All inner loops 
 All that belongs to H1's units lies by row, column, map; each column of H2's units has a copy of the five columns it
 sees, a strip of 12 rows, the border's among them:
 
-    columns  0 1 2 3 4 5 6 7 8 9 10 11      12 maps a column: a row of a window is 5*12 = 60 numbers, filled up to K = 64
+    columns  0 1 2 3 4 5 6 7 8 9 10 11      12 maps a column: a row of a window is 60 numbers, filled up to K = 64
     strip 0  = = = = =                      row 0   |60 numbers|0000|  |
     strip 1      = = = = =                  row 1   |60 numbers|0000|  |  the window of H2's unit in row 0, column 0;
     strip 2          = = = = =              row 2   |60 numbers|0000|  |  2K further on, the window of row 1
@@ -34,9 +34,9 @@ try:
     import numba
     from support import cache
 except Exception as e:                  # numba has errors of its own for a Python or a NumPy that it does not know
-    raise ImportError(f'numba cannot be imported: {str(e).split(chr(10))[0]}') from None
-if numba.config.DISABLE_JIT or numba.version_info[:2] < (0, 58):
-    raise ImportError(f'NUMBA_DISABLE_JIT is set, or numba {numba.__version__} is older than 0.58')
+    raise ImportError(f'{(str(e) or type(e).__name__).splitlines()[0]}; pip install numba, 0.58 or newer') from None
+if numba.config.DISABLE_JIT:
+    raise ImportError('NUMBA_DISABLE_JIT is set; unset it')
 # LLVM stays with 8 numbers a register where the core has 16 unless it is told otherwise.
 if llvm.get_host_cpu_features().get('avx512f') and not (numba.config.CPU_FEATURES or numba.config.CPU_NAME):
     numba.config.CPU_FEATURES = llvm.get_host_cpu_features().flatten() + ',-prefer-256-bit'
