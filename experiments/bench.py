@@ -81,7 +81,7 @@ def main():
     parser.add_argument('--out', type=cli.path, metavar='CSV', help='write the table there as well')
     args = parser.parse_args()
     if not repro.backprop:
-        cli.fail(f'there is no compiled engine to time : {repro.missing}')
+        cli.fail(f'there is no compiled engine to time: {repro.missing}')
     default_threads = torch.get_num_threads()
     X, T = prepro.tensors(*prepro.embedded()['train'])
     nets = {name: repro.Net() for name in ('eager', 'autograd', 'compiled')}
