@@ -22,6 +22,7 @@ FLAT = 0.95             # |y| / A, beyond which the slope is less than a tenth o
 OPERATING = 1.0         # |S s|, up to which tanh has 0.42 of its largest slope
 
 HOLDS, PART, NOT, OPEN = 'holds', 'holds in part', 'does not hold', 'cannot be told'
+NOT_RUN, SOME_RUN = 'not run yet', 'some of its runs diverged, or are missing'
 
 # ---------------------------------------------------------------------------------------------------------------------
 # nets
@@ -221,7 +222,7 @@ def pm(values, digits=2, scale=1.0):
 
 def missing(rows):
     """What a verdict says while it has too few runs."""
-    return ('some of its runs diverged, or are missing' if rows else 'not run yet'), OPEN
+    return (SOME_RUN if rows else NOT_RUN), OPEN
 
 
 def first_passes(row, name, level):

@@ -2,7 +2,7 @@
 How well predict.py reads pictures, with data/mnist and data/usps as prepro.py
 makes them.
 
-    python -m experiments.pictures [--seeds 0-4] [--out results/predict.csv]
+    python -m experiments.pictures [--seeds 0-4]
 
 Nets of the recipe `reference`, as `python repro.py --dataset mnist` and usps
 train them, shown pictures of
@@ -18,10 +18,8 @@ fonts       digits of 20 fonts that come with matplotlib, in three sizes, dark
 and the percentages that are wrong, that are rejected, and that are wrong among
 those that are not.
 """
-import csv
-import io
+import functools
 import os
-import statistics
 
 import matplotlib
 import numpy as np
@@ -31,7 +29,7 @@ from PIL import Image, ImageDraw, ImageFont
 import prepro
 import repro
 from experiments import predict
-from support import cli, files
+from support import cli, files, runs
 
 FONTS = [f'DejaVu{family}{style}' for family, italic in (('Sans', 'Oblique'), ('SansMono', 'Oblique'),
                                                          ('Serif', 'Italic'))
@@ -39,15 +37,22 @@ FONTS = [f'DejaVu{family}{style}' for family, italic in (('Sans', 'Oblique'), ('
 FONTS += ['STIXGeneral', 'STIXGeneralBol', 'STIXGeneralItalic', 'STIXGeneralBolIta']
 FONTS += ['cmr10', 'cmb10', 'cmss10', 'cmtt10']
 SIZES = (24, 80, 300)
-COLUMNS = ('dataset', 'pictures', 'seed', 'n', 'error', 'rejected', 'error_kept')
+KINDS = ('own', 'other', 'photograph', 'fonts')
+RECIPE = repro.RECIPES['reference']
+
+KEY = ('dataset', 'settings', 'pictures', 'seed')
+VALUES = ('n', 'error', 'rejected', 'error_kept')
+WORDS = KEY[:-1]
+
+load = functools.cache(files.load_digits)
 
 
-def test_digits(dataset, splits):
+def test_digits(dataset):
     """[(picture, label)] of a data set's test digits, light on dark as they are."""
     if dataset == 'mnist':
         images, labels = prepro.embedded()['test']
     else:
-        X, Y = splits['test']
+        X, Y = load(dataset)['test']
         images, labels = np.round((X[:, 0].numpy() + 1) * 127.5).astype(np.uint8), Y.argmax(1).numpy()
         images = np.pad(images, ((0, 0), (4, 4), (4, 4)))
     return [(Image.fromarray(image), int(label)) for image, label in zip(images, labels)]
@@ -79,54 +84,54 @@ def fonts(rng):
     return pictures
 
 
-def seen(pictures, dataset):
-    """(X, labels) of pictures as predict.py shows them to a net trained on dataset."""
-    X = [predict.normalized(predict.ink(predict.gray(picture)), dataset)
-         for picture, _ in cli.progress(pictures, dataset, unit='picture', leave=False)]
-    return torch.cat(X), torch.tensor([label for _, label in pictures])
+@functools.cache
+def shown(dataset):
+    """{kind: (X, labels)} of the pictures as predict.py shows them to a net trained on dataset."""
+    rng = np.random.RandomState(0)
+    own, other = test_digits(dataset), test_digits('usps' if dataset == 'mnist' else 'mnist')
+    pictures = dict(zip(KINDS, (own, other, [(photograph(picture, rng), label) for picture, label in other[:500]],
+                                fonts(rng))))
+    return {kind: (torch.cat([predict.normalized(predict.ink(predict.gray(picture)), dataset) for picture, _ in found]),
+                   torch.tensor([label for _, label in found])) for kind, found in pictures.items()}
+
+
+@functools.cache
+def trained(dataset, seed):
+    """(a net, the difference of outputs below which it rejects)."""
+    net, training = repro.build(RECIPE, seed)
+    for _ in repro.train(net, *load(dataset)['train'], **training):
+        pass
+    return net, predict.threshold(net, *load(dataset)['test'])
+
+
+def one_run(dataset, settings, pictures, seed):
+    """How a net reads a kind of picture: the values of its row, shares in percent."""
+    (X, labels), (net, least) = shown(dataset)[pictures], trained(dataset, seed)
+    out = repro.outputs(net, X)
+    top = out.topk(2).values
+    kept = top[:, 0] - top[:, 1] >= least
+    wrong = out.argmax(1) != labels
+    return {'n': len(X), 'error': 100 * float(wrong.float().mean()), 'rejected': 100 * float((~kept).float().mean()),
+            'error_kept': 100 * float(wrong[kept].float().mean())}
 
 
 def main():
     parser = cli.parser(__doc__)
     parser.add_argument('--seeds', type=cli.seeds, default='0-4', metavar='A-B', help='default: 0-4')
-    parser.add_argument('--out', type=cli.path, metavar='CSV',
-                        help='write a row for each net and kind of picture there')
+    runs.add_arguments(parser, os.path.join('out', 'predict.csv'))
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    digits = {dataset: files.load_digits(dataset) for dataset in ('mnist', 'usps')}
-    tests = {dataset: test_digits(dataset, splits) for dataset, splits in digits.items()}
-    rows = []
+    for dataset in 'mnist', 'usps':
+        load(dataset)                   # ends here if it is not there
+    jobs = [dict(zip(KEY, (dataset, runs.fingerprint(RECIPE), kind, seed)))
+            for dataset in ('mnist', 'usps') for seed in args.seeds for kind in KINDS]
+    rows = runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, workers=args.jobs, cluster=args.cluster)
     print(f'{"trained on":12}{"pictures":12}{"n":>6}{"wrong":>16}{"rejected":>16}{"wrong, of kept":>18}')
-    for dataset, other in (('mnist', 'usps'), ('usps', 'mnist')):
-        rng = np.random.RandomState(0)
-        kinds = {'own': tests[dataset], 'other': tests[other],
-                 'photograph': [(photograph(picture, rng), label) for picture, label in tests[other][:500]],
-                 'fonts': fonts(rng)}
-        kinds = {kind: seen(pictures, dataset) for kind, pictures in kinds.items()}
-        nets = []
-        for seed in args.seeds:
-            net, training = repro.build(repro.RECIPES['reference'], seed)
-            for _ in repro.train(net, *digits[dataset]['train'], **training):
-                pass
-            nets.append((seed, net, predict.threshold(net, *digits[dataset]['test'])))
-        for kind, (X, labels) in kinds.items():
-            for seed, net, least in nets:
-                out = repro.outputs(net, X)
-                top = out.topk(2).values
-                kept = top[:, 0] - top[:, 1] >= least
-                wrong = out.argmax(1) != labels
-                rows.append((dataset, kind, seed, len(X), 100 * float(wrong.float().mean()),
-                             100 * float((~kept).float().mean()), 100 * float(wrong[kept].float().mean())))
-            columns = zip(*(row[4:] for row in rows[-len(nets):]))
-            cells = [f'{statistics.fmean(c):.1f} +- {statistics.stdev(c) if len(nets) > 1 else 0:.1f}%'
-                     for c in columns]
-            print(f'{dataset:12}{kind:12}{len(X):>6}{cells[0]:>16}{cells[1]:>16}{cells[2]:>18}', flush=True)
-    if args.out:
-        f = io.StringIO()
-        writer = csv.writer(f, lineterminator='\n')
-        writer.writerow(COLUMNS)
-        writer.writerows([f'{value:.3f}' if isinstance(value, float) else value for value in row] for row in rows)
-        files.write_file(args.out, f.getvalue().encode())
+    for dataset in 'mnist', 'usps':
+        for kind in KINDS:
+            found = [row for row in rows if (row['dataset'], row['pictures']) == (dataset, kind)]
+            stats = [runs.mean_sd([row[key] for row in found]) for key in VALUES[1:]]
+            cells = [f'{mean:.1f} +- {sd or 0:.1f}%' for mean, sd, _, _ in stats]
+            print(f'{dataset:12}{kind:12}{found[0]["n"]:>6}{cells[0]:>16}{cells[1]:>16}{cells[2]:>18}')
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ import textwrap
 
 import modern
 import repro
-from experiments import compare, uncertainty
+from experiments import claim_runs, claims, compare, uncertainty
 from experiments.compare import DIGITS, SCALE, VARIANTS
 from repro import PAPER, PAPER_FC40, REFERENCE, RESULTS
 from support import cli, files, runs
@@ -59,10 +59,10 @@ def by_seed(recipe, result, dataset='usps'):
 # ---------------------------------------------------------------------------------------------------------------------
 # how numbers and tables are written
 
-def markdown(head, rows):
-    """A table; all columns but the first to the right."""
+def markdown(head, rows, align='---:'):
+    """A table; all columns but the first to the right, or as align says."""
     return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |'
-                     for line in [head, ['---'] + ['---:'] * (len(head) - 1), *rows])
+                     for line in [head, ['---'] + [align] * (len(head) - 1), *rows])
 
 
 def pm(stat, digits=2):
@@ -225,6 +225,23 @@ def lottery():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# the claims
+
+def claim_lines():
+    """Those of claims.table that are measured, or that say why they cannot be."""
+    lines = claims.table(claims.read(os.path.join(ROOT, 'results', 'claims.csv')))
+    return [line for line in lines if line[3] not in (claim_runs.NOT_RUN, claim_runs.SOME_RUN)]
+
+
+def claim_table():
+    lines = claim_lines()
+    left = len(claims.CLAIMS) - len(lines)
+    return markdown(['', 'claim (section)', 'measured', 'verdict'], [
+        [number, f'{words} ({section})', text, outcome] for number, words, section, text, outcome in lines], '---') + (
+            f'\n\n{left} more are not measured yet.' if left else '')
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # the ladder, the speed, predict.py
 
 def ladder(dataset):
@@ -332,7 +349,7 @@ def findings():
 
 
 BLOCKS = {'front': front, 'findings': findings, 'ladder': ladder_front, 'speed': speed_front, 'table': table,
-          'single': single, 'nets': nets, 'open': open_questions, 'draws': draws, 'variance': variance, 'lottery': lottery,
+          'single': single, 'claims': claim_table, 'nets': nets, 'open': open_questions, 'draws': draws, 'variance': variance, 'lottery': lottery,
           'ladder_mnist': lambda: ladder('mnist'), 'ladder_usps': lambda: ladder('usps'), 'speed_table': speed,
           'pictures': pictures}
 
