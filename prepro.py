@@ -8,12 +8,12 @@ Turn today's copies of the digits into the tensors of 1989: 16x16, gray, in
 
 writes data/<dataset>/train1989.pt and test1989.pt: a tuple (X, Y); X is
 float32 (n, 1, 16, 16) in [-1, 1]; Y is float32 (n, 10), +1 for the class and
--1 elsewhere.
+-1 elsewhere; and last digits.json, which says what they are.
 
 mnist     7291 + 2007 digits drawn at random from MNIST, test digits first,
           each resized from 28x28. The digits that --seed 1337 draws are
-          embedded in data/mnist1989.npz; any other seed draws from the
-          originals under --root.
+          embedded in data/mnist1989.npz; --seed N draws others, from the
+          originals under --root, and calls them mnist-seedN.
 usps      the 9298 zip-code digits that the paper used, as
           torchvision.datasets.USPS reads them: 16x16 as they are.
 mnist60k  all of MNIST, 60,000 + 10,000, resized in the same way.
