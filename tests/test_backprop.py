@@ -355,6 +355,8 @@ def test_a_damaged_cache_is_compiled_anew(tmp_path):
 
 @pytest.mark.slow
 def test_without_a_place_to_write_it_works_all_the_same(tmp_path):
+    if not hasattr(backprop.numba.config, 'CACHE_LOCATOR_CLASSES'):
+        pytest.skip('needs a numba that can be kept from looking for other places')
     (tmp_path / 'file').write_text('')
     nowhere = str(tmp_path / 'file' / 'x')                               # nobody can write under a file
     locators = {'NUMBA_CACHE_LOCATOR_CLASSES': 'UserProvidedCacheLocator'}
