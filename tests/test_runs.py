@@ -346,6 +346,16 @@ if __name__ == '__main__':
 """
 
 
+def wait_for_three_rows(p, path):
+    """Wait until two of SCRIPT's long runs have begun and its three short ones are in the file."""
+    for line in p.stdout:
+        if line == 'begun 4\n':
+            break
+    deadline = time.perf_counter() + 30
+    while len(path.read_text().splitlines()) < 4 and time.perf_counter() < deadline:
+        time.sleep(0.02)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('how', ['threads', 'processes'])
 def test_interrupted(how, tmp_path):
@@ -353,9 +363,7 @@ def test_interrupted(how, tmp_path):
     (tmp_path / 'script.py').write_text(SCRIPT)
     p = subprocess.Popen([sys.executable, 'script.py', how], cwd=tmp_path, stdout=subprocess.PIPE,
                          stderr=subprocess.PIPE, text=True, start_new_session=True)
-    for line in p.stdout:
-        if line == 'begun 4\n':
-            break
+    wait_for_three_rows(p, tmp_path / 'a.csv')
     start = time.perf_counter()
     os.killpg(p.pid, signal.SIGINT)
     err = p.communicate(timeout=30)[1]
@@ -374,9 +382,7 @@ def test_processes_end_with_the_script(tmp_path):
     (tmp_path / 'script.py').write_text(SCRIPT)
     p = subprocess.Popen([sys.executable, 'script.py'], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
                          start_new_session=True)
-    for line in p.stdout:
-        if line == 'begun 4\n':
-            break
+    wait_for_three_rows(p, tmp_path / 'a.csv')
     p.kill()
     p.communicate(timeout=10)           # until the last process has closed its stdout
     assert len((tmp_path / 'a.csv').read_text().splitlines()) == 4
