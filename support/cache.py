@@ -1,4 +1,5 @@
 """numba's own cache of compiled code, for one function, but with checksums: numba would trust a damaged file."""
+import os
 import pickle
 from contextlib import suppress
 from hashlib import sha256
@@ -33,7 +34,8 @@ class Cache(caching.FunctionCache):
         except Exception:               # pickle has many errors for bytes that are not its own
             with suppress(OSError):
                 self.flush()            # an empty index, for save_overload
-        return found or cli.warn('compiling backprop.py, which is done once ...')
+        name = os.path.basename(self._py_func.__code__.co_filename)
+        return found or cli.warn(f'compiling {name}, which is done once ...')
 
     def save_overload(self, signature, result):
         try:
