@@ -130,7 +130,8 @@ def draw_11(rows):
             return None
         mean, sd = bars(errors)
         ax.errorbar(nets.parameters(maps), mean, sd, fmt='o', color=BLUE if maps == 12 else BLACK, capsize=3)
-        ax.annotate(f' {maps} maps', (nets.parameters(maps), mean), color=BLUE if maps == 12 else BLACK)
+        ax.annotate(f'{maps} maps', (nets.parameters(maps), mean + sd), (0, 5), textcoords='offset points', ha='center',
+                    color=BLUE if maps == 12 else BLACK)
     ax.set(xscale='log', xlabel='free parameters', title='test error, %: mean and sd of the seeds')
     ticks(ax.xaxis, 2000, 5000, 10_000, 20_000)
     return png(fig)

@@ -81,7 +81,8 @@ def test_the_front_page_is_short():
 # ---------------------------------------------------------------------------------------------------------------------
 # commands
 
-MINUTES = ('experiments.claims', 'experiments.figures', 'experiments.bench', 'experiments.pictures', 'experiments.report')
+MINUTES = ('experiments.claims', 'experiments.claim_pictures', 'experiments.figures', 'experiments.bench',
+           'experiments.pictures', 'experiments.report')
 
 
 def module_of(command):
