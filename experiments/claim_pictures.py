@@ -130,9 +130,9 @@ def draw_11(rows):
             return None
         mean, sd = bars(errors)
         ax.errorbar(nets.parameters(maps), mean, sd, fmt='o', color=BLUE if maps == 12 else BLACK, capsize=3)
-        ax.annotate(f'{maps} maps', (nets.parameters(maps), mean + sd), (0, 5), textcoords='offset points', ha='center',
+        ax.annotate(f'{maps}', (nets.parameters(maps), mean + sd), (0, 5), textcoords='offset points', ha='center',
                     color=BLUE if maps == 12 else BLACK)
-    ax.set(xscale='log', xlabel='free parameters', title='test error, %: mean and sd of the seeds')
+    ax.set(xscale='log', xlabel='free parameters', title='test error, %, mean and sd over seeds, by the number of maps')
     ticks(ax.xaxis, 2000, 5000, 10_000, 20_000)
     return png(fig)
 
@@ -147,7 +147,7 @@ def draw_12(rows):
         ax.errorbar([7291 // part for part in nets.PARTS], *zip(*map(bars, found)), color=color, capsize=3,
                     label={'paper': "the paper's net", 'unshared': 'its windows, unshared',
                            'two hidden': '256-60-30-10'}.get(name, name))
-    ax.set(xscale='log', yscale='log', xlabel='training digits', title='test error, %: mean and sd of the seeds')
+    ax.set(xscale='log', yscale='log', xlabel='training digits', title='test error, %, mean and sd over seeds, by the number of maps')
     ticks(ax.xaxis, *(7291 // part for part in nets.PARTS))
     ticks(ax.yaxis, 5, 10, 20, 50)
     ax.legend(ncols=2)
