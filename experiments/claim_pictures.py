@@ -147,7 +147,7 @@ def draw_12(rows):
         ax.errorbar([7291 // part for part in nets.PARTS], *zip(*map(bars, found)), color=color, capsize=3,
                     label={'paper': "the paper's net", 'unshared': 'its windows, unshared',
                            'two hidden': '256-60-30-10'}.get(name, name))
-    ax.set(xscale='log', yscale='log', xlabel='training digits', title='test error, %, mean and sd over seeds, by the number of maps')
+    ax.set(xscale='log', yscale='log', xlabel='training digits', title='test error, %, mean and sd over seeds')
     ticks(ax.xaxis, *(7291 // part for part in nets.PARTS))
     ticks(ax.yaxis, 5, 10, 20, 50)
     ax.legend(ncols=2)
