@@ -9,7 +9,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 
+# PyTorch without CUDA, 200 MB instead of 5 GB; tried once, from this index alone, as a torch from one and a torchvision
+# from another do not fit. TORCH_CPU= goes to the ordinary index at once.
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu
+
 RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip install --disable-pip-version-check
 OUT := out/reference-mnist
 
 .DEFAULT_GOAL := all
@@ -44,9 +49,13 @@ $(VENV)/installed: requirements.txt
 	    { echo '$(PYTHON) has no venv; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@echo 'installing what requirements.txt asks for; PyTorch is large, and may take some minutes'
-	$(RUN) -m pip install --disable-pip-version-check -r requirements.txt
+	@[ "$$(uname)" != Linux ] || [ -z '$(TORCH_CPU)' ] || PIP_CONFIG_FILE=/dev/null $(PIP) --isolated --quiet \
+	    --retries 0 --timeout 5 --index-url $(TORCH_CPU) $$(grep ^torch requirements.txt) 2>/dev/null || \
+	    echo '$(TORCH_CPU) does not answer: the ordinary PyTorch, with CUDA, is installed'
+	$(PIP) -r requirements.txt
+	@$(RUN) -c 'import importlib.metadata as m; print("PyTorch", m.version("torch"))'
 	@touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
-	$(RUN) -m pip install --disable-pip-version-check -r requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
 	@touch $@
