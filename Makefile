@@ -1,6 +1,7 @@
 # make          from a fresh clone to the 1989 net, trained: a virtual environment, what the scripts need, the digits,
 #               the paper's 23 passes over them
 # make test     the same environment, pytest in it, and the tests
+# make results  every number and picture of results/ again, in out/remade: hours, may be interrupted and repeated
 # make clean    remove the tensors and the trained net, but not the environment, and not results/
 #
 # All it takes is Python 3.10 or newer, with venv. `make PYTHON=python3.12` names another than python3. What is done is
@@ -19,7 +20,7 @@ OUT := out/reference-mnist
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all test clean
+.PHONY: all test results clean
 
 all: $(OUT)/model.pt
 	@echo
@@ -29,6 +30,9 @@ all: $(OUT)/model.pt
 
 test: $(VENV)/installed-dev
 	$(RUN) -m pytest $(PYTEST)
+
+results: $(VENV)/installed-dev $(addprefix data/,$(addsuffix /digits.json,mnist usps mnist60k))
+	$(RUN) -m experiments.remake
 
 clean:
 	rm -rf $(OUT) $(addprefix data/mnist/,digits.json train1989.pt test1989.pt) .pytest_cache __pycache__ */__pycache__

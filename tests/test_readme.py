@@ -82,7 +82,7 @@ def test_the_front_page_is_short():
 # commands
 
 MINUTES = ('experiments.claims', 'experiments.claim_pictures', 'experiments.figures', 'experiments.bench',
-           'experiments.pictures', 'experiments.report')
+           'experiments.pictures', 'experiments.posterior', 'experiments.posterior_pictures', 'experiments.report')
 
 
 def module_of(command):
@@ -95,7 +95,8 @@ def module_of(command):
 def test_every_script_is_shown():
     assert {module_of(command)[0] for command in COMMANDS} >= {
         'prepro', 'repro', 'modern', *(f'experiments.{name}' for name in (
-            'compare', 'figures', 'predict', 'bench', 'pictures', 'report'))}
+            'compare', 'claims', 'claim_pictures', 'posterior', 'posterior_pictures', 'figures', 'predict', 'bench',
+            'pictures', 'report'))}
 
 
 @pytest.fixture
