@@ -100,6 +100,12 @@ def to_click(net, dataset):
     return [{'label': int(labels[i]), 'uint8': packed(images[i])} for i in chosen]
 
 
+def constants():
+    """What the page's script takes from repro.py and predict.py."""
+    return {'BACKGROUND': repro.BACKGROUND, 'WORK': predict.WORK, 'CONTRAST': predict.CONTRAST, 'PALE': predict.PALE,
+            'WAYS': predict.WAYS}
+
+
 def filled(template, data):
     """The template with the data in it: JSON, with nothing that HTML could take for the end of a script."""
     assert template.count(PLACE) == 1
@@ -123,9 +129,7 @@ def main():
         if len(nets) < len(DEFAULT):
             cli.warn('no data/usps, so no net of the paper\'s own digits; for it run: '
                      'python prepro.py --dataset usps')
-    data = {'nets': [described(*net) for net in nets], 'digits': to_click(*nets[0][:2]),
-            'constants': {'BACKGROUND': repro.BACKGROUND, 'WORK': predict.WORK, 'CONTRAST': predict.CONTRAST,
-                          'PALE': predict.PALE, 'WAYS': predict.WAYS}}
+    data = {'nets': [described(*net) for net in nets], 'digits': to_click(*nets[0][:2]), 'constants': constants()}
     with open(TEMPLATE, encoding='utf-8') as f:
         page = filled(f.read(), data).encode()
     files.write_file(args.out, page)
