@@ -2,17 +2,18 @@
 A page to draw a digit on: one file that opens from disk, in which the nets run,
 every unit of them in view.
 
-    python -m experiments.page                                       # the committed page
-    python -m experiments.page out/reference-mnist --out mine.html   # a net of your own
+    python -m experiments.page                         # the committed page
+    python -m experiments.page out/reference-mnist --out mine.html
 
-RUN is a folder that repro.py wrote, and the data set of each has to be in data/
-as prepro.py makes it. Without any, two nets are trained on the spot, as repro.py
-does it: `reference` on MNIST, and `paper` on USPS where data/usps is there.
+RUN is a folder that repro.py wrote; the digits that it was trained on have to
+be in data/, as prepro.py makes them. Without any, two nets are trained on the
+spot, as repro.py does it: `reference` on MNIST, and `paper` on USPS where
+data/usps is there.
 
 The page is experiments/page.html with the nets' weights, a few test digits of
-MNIST and the constants of predict.py put in. What it says about a net (test
-error; the gap between the two most active outputs below which a digit is
-rejected) is measured here. The same inputs give the same bytes.
+MNIST and the constants of predict.py put in. What it says about a net (its test
+error; how far the two most active outputs have to differ) is measured here. The
+same inputs give the same bytes.
 """
 import base64
 import json

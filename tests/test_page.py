@@ -292,6 +292,11 @@ def test_strokes_are_normalized_as_predict_does(browser, strokes):
         assert np.abs(np.array(seen) - X).max() <= 2 / 255 + 1e-6        # of a range of 2, from -1 to +1
 
 
+def test_halves_are_rounded_as_python_does(browser):
+    values = [-1.5, -0.5, 0.4, 0.5, 1.5, 2.5, 2.6, 13.5, 14.5]
+    assert browser.execute_script('return arguments[0].map(round)', values) == [round(v) for v in values]
+
+
 @pytest.mark.parametrize('digit', [2, *(pytest.param(c, marks=pytest.mark.slow) for c in (0, 1, *range(3, 10)))])
 def test_a_digit_drawn_with_the_mouse_is_read(browser, digit):
     for n in range(len(DATA['nets'])):
@@ -312,8 +317,8 @@ def test_a_digit_drawn_with_a_finger_is_read(browser):
 def test_a_digit_drawn_with_the_keys_is_read(browser):
     from selenium.webdriver import Keys
     click(browser, '#clear')
-    browser.execute_script('document.getElementById("pad").focus()')
-    keys(browser, *[Keys.ARROW_UP] * 10, ' ', *[Keys.ARROW_DOWN] * 20, ' ', *[Keys.ARROW_LEFT] * 5)
+    browser.execute_script('document.querySelector("input").focus()')
+    keys(browser, Keys.TAB, *[Keys.ARROW_UP] * 10, ' ', *[Keys.ARROW_DOWN] * 20, ' ', *[Keys.ARROW_LEFT] * 5)
     assert said(browser) == '1'
     assert browser.find_element('id', 'pen').is_displayed()
 
@@ -423,11 +428,21 @@ def shown_weights(browser):
     return np.ravel(browser.execute_script('return SHEETS.weights.maps')).tolist()
 
 
+def test_tab_goes_to_everything_in_its_order(browser):
+    from selenium.webdriver import Keys
+    reached = []
+    for _ in range(3 + len(DATA['digits']) + 6):
+        keys(browser, Keys.TAB)
+        reached.append(browser.execute_script('return document.activeElement.id || document.activeElement.tagName'))
+    assert reached == ['INPUT', 'pad', 'clear', *['BUTTON'] * len(DATA['digits']), 'image', 'kernels', 'H1', 'H2', 'H3',
+                       'A']
+
+
 def test_units_are_gone_through_by_keyboard(browser):
     from selenium.webdriver import Keys
-    browser.execute_script('document.getElementById("H1").focus({focusVisible: true})')
-    settled(browser)
     which = browser.find_element('id', 'which')
+    browser.execute_script('document.getElementById("kernels").focus()')
+    keys(browser, Keys.TAB)
     assert which.text.startswith('H1, map 0, row 0, column 0')
     keys(browser, *[Keys.ARROW_RIGHT] * 9, Keys.ARROW_DOWN)
     assert which.text.startswith('H1, map 1, row 1, column 1')
