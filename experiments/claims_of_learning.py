@@ -214,9 +214,11 @@ def verdict_5(rows):
         level = max(min(losses) for both in curves for _, losses, _ in both)
         passes, errors = ([[where(one[what], one[1], level) for one in both] for both in curves] for what in (0, 2))
         parts += [statistics.fmean(passes[0]) * FASTER <= statistics.fmean(passes[1]), differ(*errors) < 0]
+        ends = sorted(losses[-1] for _, losses, _ in curves[1])      # one run that gets stuck makes the level high
         words.append(f'{"Newton" if how else "one rate"}: to a training MSE of {level:.1e} stochastic '
                      f'{pm(passes[0], 1)} passes, true {pm(passes[1], 0)}; test error there {pm(errors[0])}% and '
-                     f'{pm(errors[1])}% (rates {rate_of(names[0])}, {rate_of(names[1])})')
+                     f'{pm(errors[1])}% (rates {rate_of(names[0])}, {rate_of(names[1])}; the true gradient ends at '
+                     f'{", ".join(f"{end:.1e}" for end in ends)})')
     return '; '.join(words), verdict(*parts)
 
 

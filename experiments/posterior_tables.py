@@ -135,7 +135,8 @@ def finding():
     return (f'**[What was done in 1989?](results/README.md#what-was-done-in-1989)** Of {len(draws())} settings drawn from '
             f"what the paper leaves open, {s['n']} come near its two training results. Of their nets' test results, 90% lie "
             f'in: MSE {said["test_loss"]}e-3, {said["test_error"]}% wrong, {said["rejection"]}% rejected; {verdict}. Given all '
-            f'its results, and that the MSE may have been reported with the customary factor 1/2: {odds}.')
+            f'its results, and that the MSE may have been reported with the customary factor 1/2: {odds}; and the initial '
+            f'range is 2.4/F, as printed, not 2.4/√F: {share(all_six["settings"]["root"][0])}.')
 
 
 BLOCKS = {'posterior_counts': counts, 'posterior_settings': settings, 'posterior_predictions': predictions,

@@ -156,6 +156,11 @@ def open_questions():
     return markdown(['one change to `paper`', *HEAD[1:], 'test error - `paper` [95%]', 'p'], rows)
 
 
+def posterior_best():
+    return markdown(HEAD, [published('the paper, 1989', PAPER), measured('`posterior_best`', 'posterior_best'),
+                           measured('`paper`', 'paper')])
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # the draw of MNIST
 
@@ -340,7 +345,7 @@ posterior_tables.finding(),
 
 BLOCKS = {'front': front, 'findings': findings, 'ladder': ladder_front, 'table': table,
           'single': single, 'claims': claim_table, 'claims_front': claims_front,
-          'nets': nets, 'open': open_questions, 'draws': draws, 'variance': variance, 'lottery': lottery,
+          'nets': nets, 'open': open_questions, 'posterior_best': posterior_best, 'draws': draws, 'variance': variance, 'lottery': lottery,
           'ladder_mnist': lambda: ladder('mnist'), 'ladder_usps': lambda: ladder('usps'), 'speed_table': speed,
           'pictures': pictures, **posterior_tables.BLOCKS}
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 import modern
 import prepro
 import repro
-from experiments import compare, report
+from experiments import claim_runs, compare, report
 from support import runs
 
 PAGES = {page: (REPO / page).read_text(encoding='utf-8') for page in report.PAGES}
@@ -66,6 +66,15 @@ def test_the_fit_measured_no_test_digit_and_paper_is_its_best_point():
     assert all(row[key] is None for row in rows for key in ('test_loss', 'test_error', 'test_misses', 'rejection'))
     best = min(compare.FIT, key=lambda name: compare.distance([row for row in rows if row['recipe'] == name]))
     assert compare.FIT[best][1] == repro.RECIPES['paper']
+
+
+def test_every_claim_is_measured_and_on_the_front_page():
+    lines = report.claim_lines()
+    assert [int(number) for number, *_ in lines] == list(range(1, 16))
+    assert all(text not in (claim_runs.NOT_RUN, claim_runs.SOME_RUN) for *_, text, _ in lines)
+    judged = {number for number, *_, outcome in lines if outcome}
+    block = PAGES['README.md'].split('<!-- claims_front -->')[1]
+    assert set(re.findall(r'\((\d+)\)', block)) == judged
 
 
 def test_pictures_are_there():
