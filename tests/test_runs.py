@@ -362,7 +362,8 @@ def test_interrupted(how, tmp_path):
     """Ctrl-C goes to all processes of the terminal."""
     (tmp_path / 'script.py').write_text(SCRIPT)
     p = subprocess.Popen([sys.executable, 'script.py', how], cwd=tmp_path, stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, text=True, start_new_session=True)
+                         stderr=subprocess.PIPE, text=True, start_new_session=True,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))    # jobs of a shell ignore it
     wait_for_three_rows(p, tmp_path / 'a.csv')
     start = time.perf_counter()
     os.killpg(p.pid, signal.SIGINT)
