@@ -26,8 +26,8 @@ def summary(given, tolerance=None):
     return posterior.summary(draws(), given, tolerance, posterior.read(os.path.join(RESULTS, 'posterior_fc40.csv')))
 
 
-def share(found, *_):
-    """'39% [31, 48]' of (n, share, low, high)."""
+def share(found):
+    """'39% [31, 48]' of (n, share, low, high, ...)."""
     return posterior.percent(*found)
 
 
@@ -123,20 +123,20 @@ def finding():
     """The answer in three sentences, for the front page."""
     s, all_six = summary('training'), summary('all')
     p = {name: s['predicted'][name] for name in ('test_loss', 'test_error', 'rejection')}
-    said = {name: '[{:.{d}f}, {:.{d}f}]'.format(*(v * SCALE[name] for v in one['interval']), d=DIGITS[name] or 1)
-            for name, one in p.items()}
-    outside = [name for name, one in p.items() if not one['inside']]
+    mse, error, rejected = ('{:.{d}f} to {:.{d}f}'.format(*(v * SCALE[name] for v in one['interval']), d=DIGITS[name] or 1)
+                            for name, one in p.items())
     which = {'test_loss': '18e-3', 'test_error': '5.1%', 'rejection': '12.1%'}
-    verdict = (f"the paper's {', '.join(which[name] for name in p if name not in outside)} lie inside"
-               + (f', its {" and ".join(which[name] for name in outside)} outside' if outside else ''))
-    likely = sorted(((*found[:4], key) for key, found in all_six['hypotheses'].items()), key=lambda one: -one[0])
-    odds = '; '.join(f'{UNITS[unit]}{", halved MSE" if half else ""} '
-                     f'{posterior.percent(*found)}' for *found, (unit, half) in likely)
-    return (f'**[What was done in 1989?](results/README.md#what-was-done-in-1989)** Of {len(draws())} settings drawn from '
-            f"what the paper leaves open, {s['n']} come near its two training results. Of their nets' test results, 90% lie "
-            f'in: MSE {said["test_loss"]}e-3, {said["test_error"]}% wrong, {said["rejection"]}% rejected; {verdict}. Given all '
-            f'its results, and that the MSE may have been reported with the customary factor 1/2: {odds}; and the initial '
-            f'range is 2.4/F, as printed, not 2.4/√F: {share(all_six["settings"]["root"][0])}.')
+    outside = [which[name] for name, one in p.items() if not one['inside']]
+    place = f'outside lies {" and ".join(outside)}' if outside else 'all lie inside'
+    odds, root = all_six['hypotheses'], all_six['settings']['root']
+    level = pm(odds['tanh', 0][-1][:1])
+    return (f'**[What was done in 1989?](results/README.md#what-was-done-in-1989)** We drew {len(draws())} settings from what '
+            f"the paper leaves open. The {s['n']} whose training results come near the paper's predict a test MSE of {mse}e-3, "
+            f"{error}% wrong and {rejected}% rejected (90% intervals); of the paper's 18e-3, 5.1% and 12.1% "
+            f'{place}. Given all its results, the initial range was 2.4/F, as printed, not 2.4/√F ({share(root[0])}), and the '
+            f'unit tanh with targets near ±{level} ({share(odds["tanh", 0])}); or the MSE was reported with the customary '
+            f'factor 1/2, of tanh ({share(odds["tanh", 1])}) or of LeCun\'s unit ({share(odds["lecun", 1])}), which without '
+            f'the factor has {share(odds["lecun", 0])}.')
 
 
 BLOCKS = {'posterior_counts': counts, 'posterior_settings': settings, 'posterior_predictions': predictions,
