@@ -6,8 +6,9 @@ Every claim of the paper, measured.
 
 Besides its table of results the paper says a dozen things in words. Each has a
 section in claims_of_learning.py or claims_of_nets.py: the words; the
-experiment; and the rule, written down before the runs, by which its outcome
-makes a verdict. A claim holds, holds in part, does not hold, or cannot be told.
+experiment, where one can be made; and the rule, written down before the runs,
+that turns its outcome into a verdict. A claim holds, holds in part, does not
+hold, or cannot be told.
 
 Each run is a row of a CSV file, so that the command may be interrupted and
 repeated. Nothing is chosen on test digits: where a claim compares two ways of

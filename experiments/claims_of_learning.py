@@ -217,8 +217,8 @@ def verdict_5(rows):
         ends = sorted(losses[-1] for _, losses, _ in curves[1])      # one run that gets stuck makes the level high
         words.append(f'{"Newton" if how else "one rate"}: to a training MSE of {level:.1e} stochastic '
                      f'{pm(passes[0], 1)} passes, true {pm(passes[1], 0)}; test error there {pm(errors[0])}% and '
-                     f'{pm(errors[1])}% (rates {rate_of(names[0])}, {rate_of(names[1])}; the true gradient ends at '
-                     f'{", ".join(f"{end:.1e}" for end in ends)})')
+                     f'{pm(errors[1])}% (rates {rate_of(names[0])}, {rate_of(names[1])}; the runs of the true '
+                     f'gradient end at {", ".join(f"{end:.1e}" for end in ends)}, and the highest sets the MSE)')
     return '; '.join(words), verdict(*parts)
 
 
