@@ -16,7 +16,6 @@ results/modern_trials_before.csv has the trials of the ladder before this one:
 other names of settings, misses alone.
 """
 import fnmatch
-import functools
 import json
 import os
 
