@@ -52,6 +52,13 @@ def trials():
         'distill weight 1 temperature 4': dict(distill=DISTILL | dict(weight=1.0, temperature=4.0)),
         'distill silu': dict(distill=DISTILL, net=LONG['net'] | dict(unit='silu')),
         'distill rate .02': dict(distill=DISTILL, rate=0.02),
+        'distill rate .04': dict(distill=DISTILL, rate=0.04),
+        'distill weight 1 rate .02': dict(distill=DISTILL | dict(weight=1.0), rate=0.02),
+        'distill silu rate .02': dict(distill=DISTILL, net=LONG['net'] | dict(unit='silu'), rate=0.02),
+        'silu rate .02': dict(net=LONG['net'] | dict(unit='silu'), rate=0.02),
+        'distill sam .05 rate .02': dict(distill=DISTILL, sam=0.05, rate=0.02),
+        'distill elastic .6 rate .02': dict(distill=DISTILL, distortions=LONG['distortions'] | dict(elastic=0.6),
+                                            rate=0.02),
         'distill 600 passes': dict(distill=DISTILL, passes=600),
         'distill width 32': dict(distill=DISTILL | dict(width=32, teachers=3)),
     }.items():
