@@ -250,6 +250,8 @@ def ladder(dataset):
     for name, f in modern.summary(ladder_rows(dataset)).items():
         source = modern.recipes()[name]['source']
         label = f['label'] if name in {f'without {idea}' for idea in modern.WITHOUT} else f'{f["label"]} ({source})'
+        if name in modern.OFF_LADDER:
+            label += f', {f["parameters"]:,.0f} parameters, {f["macs"]:,.0f} multiply-adds'
         seconds = f'{f["seconds"][0]:.0f}' + (f' + {f["teacher_seconds"][0]:.0f}' if f['teacher_seconds'][0] else '')
         rows.append([label, f['n'], f'{f["passes"]:.0f}', seconds, pm(f['train_error'][:2]), pm(f['error'][:2]),
                      *([pm(f['others'])] if draw else []), pm(f['misses'][:2], 1), *change(dataset, name)])
