@@ -203,7 +203,7 @@ def rung(idea, source, **changes):
 
 # A rate beside an idea was chosen again for it: results/modern_trials.csv has those that were tried.
 rung('softmax, cross-entropy', 'Bridle 1990', net=dict(name='Net'), rate=0.005)
-rung('AdamW in minibatches', 'Loshchilov and Hutter 2019', batch=128, rate=0.001, passes=40,
+rung('AdamW in minibatches', 'Loshchilov and Hutter 2019', batch=128, rate=0.004, passes=40,
      optimizer=dict(name='AdamW', betas=(0.9, 0.99), weight_decay=0.01, fused=True))
 rung('decaying rate', 'Smith 2018', schedule=dict(name='one_cycle', warm=0.15), rate=0.005)
 rung('distortions', 'Baird 1990; Simard et al. 1992', passes=60,

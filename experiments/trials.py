@@ -34,7 +34,7 @@ DISTILL = modern.RUNGS[8]['distill']
 def trials():
     """{name: recipe}."""
     out = {f'rung {n}': recipe for n, recipe in enumerate(modern.RUNGS)} | modern.OFF_LADDER
-    for n, rates in (1, (0.002, 0.01)), (2, (0.0005, 0.002, 0.004)), (3, (0.0025, 0.01)), (4, (0.0025, 0.01)), \
+    for n, rates in (1, (0.002, 0.01)), (2, (0.0005, 0.001, 0.002, 0.008)), (3, (0.0025, 0.01)), (4, (0.0025, 0.01)), \
             (5, (0.005, 0.02)), (7, (0.005, 0.02)):
         out |= {f'rung {n} rate {rate}': {**modern.RUNGS[n], 'rate': rate} for rate in rates}
     for name, changes in {
