@@ -1,6 +1,7 @@
 # make          from a fresh clone to the 1989 net, trained: a virtual environment, what the scripts need, the digits,
 #               the paper's 23 passes over them
 # make test     the same environment, pytest in it, and the tests
+# make results  every number and picture of results/ again, in out/remade: hours, may be interrupted and repeated
 # make clean    remove the tensors and the trained net, but not the environment, and not results/
 #
 # All it takes is Python 3.10 or newer, with venv. `make PYTHON=python3.12` names another than python3. What is done is
@@ -9,12 +10,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 
+# PyTorch without CUDA, 200 MB instead of 5 GB; tried once, from this index alone, as a torch from one and a torchvision
+# from another do not fit. TORCH_CPU= goes to the ordinary index at once.
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu
+
 RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip install --disable-pip-version-check
 OUT := out/reference-mnist
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all test clean
+.PHONY: all test results clean
 
 all: $(OUT)/model.pt
 	@echo
@@ -24,6 +30,9 @@ all: $(OUT)/model.pt
 
 test: $(VENV)/installed-dev
 	$(RUN) -m pytest $(PYTEST)
+
+results: $(VENV)/installed-dev $(addprefix data/,$(addsuffix /digits.json,mnist usps mnist60k))
+	$(RUN) -m experiments.remake
 
 clean:
 	rm -rf $(OUT) $(addprefix data/mnist/,digits.json train1989.pt test1989.pt) .pytest_cache __pycache__ */__pycache__
@@ -44,9 +53,13 @@ $(VENV)/installed: requirements.txt
 	    { echo '$(PYTHON) has no venv; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@echo 'installing what requirements.txt asks for; PyTorch is large, and may take some minutes'
-	$(RUN) -m pip install --disable-pip-version-check -r requirements.txt
+	@[ "$$(uname)" != Linux ] || [ -z '$(TORCH_CPU)' ] || PIP_CONFIG_FILE=/dev/null $(PIP) --isolated --quiet \
+	    --retries 0 --timeout 5 --index-url $(TORCH_CPU) $$(grep ^torch requirements.txt) 2>/dev/null || \
+	    echo '$(TORCH_CPU) does not answer: the ordinary PyTorch, with CUDA, is installed'
+	$(PIP) -r requirements.txt
+	@$(RUN) -c 'import importlib.metadata as m; print("PyTorch", m.version("torch"))'
 	@touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
-	$(RUN) -m pip install --disable-pip-version-check -r requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
 	@touch $@

@@ -40,7 +40,7 @@ def bars(values):
 
 
 def draw_5(rows):
-    """Training MSE and test error against passes over the data, the stochastic gradient and the true one."""
+    """Training MSE and test error against passes over the data, each run of the stochastic gradient and the true one."""
     fig, axes = canvas(3.6, 1, 2)
     for how, color in zip(learning.RATES_5, (BLUE, GREEN, ORANGE, BLACK)):
         name = learning.best_5(rows, how)
@@ -48,12 +48,13 @@ def draw_5(rows):
         if not found:
             return None
         for ax, part in zip(axes, (1, 2)):
-            ax.plot(found[0][0], mean_curve([one[part] for one in found]), color=color,
-                    label=f'{how}, rate {name.split()[-1]}')
+            for i, one in enumerate(found):
+                ax.plot(one[0], one[part], color=color, linewidth=0.8, alpha=0.7,
+                        label=None if i else f'{how}, rate {name.split()[-1]}: {len(found)} runs')
     for ax, title in zip(axes, ('training MSE', 'test error, %')):
         ax.set(xscale='log', yscale='log', xlabel='passes over the data', title=title)
     ticks(axes[1].yaxis, 5, 10, 20, 50, 100)
-    axes[0].legend()
+    fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=2)
     return png(fig)
 
 

@@ -31,8 +31,11 @@ def verdict_1(rows):
 
 @claim(7, 'train 0.14%, test 5.0%, 12.1% rejected for 1%; MSE 2.5e-3 and 1.8e-2', '5')
 def verdict_7(rows):
-    """The table of results: experiments/compare.py measures it, and results/README.md says how near it comes."""
-    return 'see the table of results', ''
+    """
+    No run of its own. experiments/compare.py measures the table of results; experiments/posterior.py tells which test
+    results follow from the training results.
+    """
+    return 'see the table of results, and what was done in 1989', ''
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -84,6 +84,10 @@ TWENTY = {f'draw_{seed}': ('another draw', BASE['reference'] | {'draw': {'seed':
 
 RECIPES = {name: (what, BASE[name]) for name, what in WHAT.items()}
 RECIPES |= {name: (what, BASE['paper'] | changes) for name, (what, changes) in VARIANTS.items()}
+RECIPES |= {'posterior_best': ('the draw of posterior.py nearest to all results: it has seen the test digits', BASE['paper']
+                               | LECUN_UNIT | {'level': 0.573083 * 1.7159, 'rate': 0.000540431, 'damping': 0.00680103,
+                                               'table': CYCLIC, 'patterns': 1000, 'drawn_biases': False,
+                                               'order': 3327})}
 RECIPES |= {'passes_100': ("the reference's settings for 100 passes", BASE['reference'] | {'passes': 100})}
 RECIPES |= DRAWS | TWENTY | FIT
 GROUPS = {'table': list(WHAT), 'open': ['paper', *VARIANTS], 'draws': list(DRAWS), 'twenty_draws': list(TWENTY),

@@ -71,7 +71,7 @@ def draw_predictive(rows, bins=14):
         values, half = scale * c[name][i], c['half'][i] == 1
         ax.hist([values[~half], values[half]], bins, stacked=True, color=(BLUE, ORANGE),
                 label=('MSE as it is', 'MSE halved'))
-        ax.axvline(scale * PAPER[name], color=BLACK, label='the paper')
+        ax.axvline(scale * posterior.EXACT[name], color=BLACK, label='the paper')
         low, high = posterior.interval(values)
         ax.axvspan(low, high, color=GRAY, alpha=0.15, linewidth=0, zorder=0, label='90% interval')
         ax.set(title=title)

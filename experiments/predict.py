@@ -36,7 +36,13 @@ from support.cli import fail
 
 WORK = 256              # pixels: a longer side is brought to this before anything is measured
 CONTRAST = 0.05         # of the whole range from black to white: with less, a page is blank
+PALE = 0.3              # of the darkest: what is paler is taken for the blur at the edge of a stroke
 BAR = 40                # letters: the longest in the bar chart
+
+# How digits are brought to 16x16: the box that the longer side fills, what both sides are multiples of, and the sides
+# of the page. experiments/page.html goes by them too.
+WAYS = {'mnist': {'box': 20, 'step': 1, 'page': 28},
+        'usps': {'box': 16, 'step': 2, 'page': 16}}
 
 
 class Unreadable(Exception):
@@ -145,8 +151,8 @@ def opened(path):
 # from ink to what the net sees
 
 def cropped(ink):
-    """The part of the picture that has ink in it; paler than 0.3 is taken for the blur at the edge of a stroke."""
-    ys, xs = np.nonzero(ink > 0.3 * ink.max())
+    """The part of the picture that has ink in it."""
+    ys, xs = np.nonzero(ink > PALE * ink.max())
     return ink[ys.min():ys.max() + 1, xs.min():xs.max() + 1]
 
 
@@ -167,24 +173,28 @@ def deslanted(ink):
                                      Image.Resampling.BILINEAR))
 
 
+def way(dataset):
+    """Which of WAYS a data set's digits went."""
+    return 'usps' if dataset == 'usps' else 'mnist'
+
+
 def normalized(ink, dataset):
     """Ink (h, w) as one of the data set's digits: X (1, 1, 16, 16) in [-1, 1]."""
     ink = cropped(ink)
     if dataset == 'usps':
         ink = cropped(deslanted(ink))
-    box, step = (16, 2) if dataset == 'usps' else (20, 1)                # USPS's digits have even widths and heights
+    box, step, side = WAYS[way(dataset)].values()
     scale = box / max(ink.shape)
     size = [step * max(1, round(n * scale / step)) for n in ink.shape]
     ink = np.asarray(Image.fromarray(ink).resize(size[::-1], Image.Resampling.BILINEAR))
     ink = ink / ink.max()               # thin lines get pale where many pixels become one
     if dataset == 'usps':
-        top, left = (16 - size[0]) // 2, (16 - size[1]) // 2
-        page = np.zeros((16, 16), np.float32)
+        center = [n / 2 for n in size]
     else:
         mass = ink.sum()
         center = (ink.sum(1) @ np.arange(size[0]) / mass, ink.sum(0) @ np.arange(size[1]) / mass)
-        top, left = (min(max(round(14 - c), 0), 28 - n) for c, n in zip(center, size))
-        page = np.zeros((28, 28), np.float32)
+    top, left = (min(max(round(side / 2 - c), 0), side - n) for c, n in zip(center, size))
+    page = np.zeros((side, side), np.float32)
     page[top:top + size[0], left:left + size[1]] = ink
     return prepro.tensors(np.round(255 * page).astype(np.uint8)[None], np.zeros(1))[0]
 

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import random_patterns
+from conftest import REPO, random_patterns
 
 import repro
 from experiments import compare, posterior
@@ -30,6 +30,11 @@ def usps(tmp_path, monkeypatch):
 def run(monkeypatch, *argv):
     monkeypatch.setattr(sys, 'argv', ['posterior.py', *argv])
     posterior.main()
+
+
+def test_posterior_best_is_the_nearest_of_the_committed_draws():
+    row, _ = posterior.best(posterior.read(compare.os.path.join(REPO, 'results', 'posterior.csv')))
+    assert compare.RECIPES['posterior_best'][1] == posterior.recipe(row)
 
 
 # the prior

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 import modern
 import prepro
 import repro
-from experiments import compare, report
+from experiments import claim_runs, compare, report
 from support import runs
 
 PAGES = {page: (REPO / page).read_text(encoding='utf-8') for page in report.PAGES}
@@ -69,6 +69,15 @@ def test_the_fit_measured_no_test_digit_and_paper_is_its_best_point():
     assert compare.FIT[best][1] == repro.RECIPES['paper']
 
 
+def test_every_claim_is_measured_and_on_the_front_page():
+    lines = report.claim_lines()
+    assert [int(number) for number, *_ in lines] == list(range(1, 16))
+    assert all(text not in (claim_runs.NOT_RUN, claim_runs.SOME_RUN) for *_, text, _ in lines)
+    judged = {number for number, *_, outcome in lines if outcome}
+    block = PAGES['README.md'].split('<!-- claims_front -->')[1]
+    assert set(re.findall(r'\((\d+)\)', block)) == judged
+
+
 def test_pictures_are_there():
     for page, text in PAGES.items():
         for path in re.findall(r'\]\(([\w/.]+)\)', text):
@@ -83,7 +92,7 @@ def test_the_front_page_is_short():
 # commands
 
 MINUTES = ('experiments.claims', 'experiments.claim_pictures', 'experiments.figures', 'experiments.bench',
-           'experiments.pictures', 'experiments.report')
+           'experiments.pictures', 'experiments.posterior', 'experiments.posterior_pictures', 'experiments.report')
 
 
 def module_of(command):
@@ -96,7 +105,8 @@ def module_of(command):
 def test_every_script_is_shown():
     assert {module_of(command)[0] for command in COMMANDS} >= {
         'prepro', 'repro', 'modern', *(f'experiments.{name}' for name in (
-            'compare', 'figures', 'predict', 'bench', 'pictures', 'report'))}
+            'compare', 'claims', 'claim_pictures', 'posterior', 'posterior_pictures', 'figures', 'predict', 'bench',
+            'pictures', 'report'))}
 
 
 @pytest.fixture

@@ -1,0 +1,27 @@
+"""How report.py and posterior_tables.py write numbers and tables in the two README.md."""
+import textwrap
+
+
+def table(head, rows, align='---:'):
+    """A table; all columns but the first to the right, or as align says."""
+    return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |'
+                     for line in [head, ['---'] + [align] * (len(head) - 1), *rows])
+
+
+def pm(stat, digits=2):
+    """'mean ± sd' of (mean, sd)."""
+    return ' ± '.join(f'{v:.{digits}f}' for v in stat if v is not None)
+
+
+def interval(d, digits=2):
+    """'-0.20 [-0.45, +0.05]' of uncertainty's difference."""
+    return f'{d["mean"]:+.{digits}f} [{d["low"]:+.{digits}f}, {d["high"]:+.{digits}f}]'
+
+
+def prose(text, indent=''):
+    """Lines of 120 letters, as the rest of the page has them."""
+    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def probability(p):
+    return f'{p:.3f}' if p >= 0.001 else '< 0.001'

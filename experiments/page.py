@@ -1,0 +1,141 @@
+"""
+A page to draw a digit on: one file that opens from disk, in which the nets run,
+every unit of them in view.
+
+    python -m experiments.page                         # the committed page
+    python -m experiments.page out/reference-mnist --out mine.html
+
+RUN is a folder that repro.py wrote; the digits that it was trained on have to
+be in data/, as prepro.py makes them. Without any, two nets are trained on the
+spot, as repro.py does it: `reference` on MNIST, and `paper` on USPS where
+data/usps is there.
+
+The page is experiments/page.html with the nets' weights, a few test digits of
+MNIST and the constants of predict.py put in. What it says about a net (its test
+error; how far the two most active outputs have to differ) is measured here. The
+same inputs give the same bytes.
+"""
+import base64
+import json
+import math
+import os
+
+import numpy as np
+import torch
+
+import prepro
+import repro
+from experiments import predict
+from support import cli, files
+
+OUT = os.path.join('results', 'page.html')
+TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page.html')
+PLACE = '"put here by page.py"'         # of the template, where the data goes
+DEFAULT = ('reference', 'mnist'), ('paper', 'usps')
+SEED = 1337                             # repro.py's
+MISREAD = 4                             # so many of the test digits to click are read wrong by the first net
+
+
+def trained(recipe, dataset):
+    """(net, data set, how the run was started) of a recipe's net, trained as `python repro.py` does."""
+    print(f'training {recipe} on {dataset}', flush=True)
+    settings = repro.RECIPES[recipe]
+    net, training = repro.build(settings, SEED)
+    try:
+        for _ in repro.train(net, *files.load_digits(dataset)['train'], **training):
+            pass
+    except repro.Diverged:
+        cli.fail(f'recipe {recipe} diverged on {dataset}; there is no net to show')
+    return net, dataset, {'recipe': recipe, 'seed': SEED, 'settings': settings}
+
+
+def read(run):
+    """The same from a run's folder."""
+    path = os.path.join(run, 'model.pt')
+    net, dataset = predict.load(path)
+    if not isinstance(net, repro.Net):
+        cli.fail(f'{path} is a fully connected net; the page shows H1 and H2, which it has not')
+    _, args = files.load_model(path)
+    return net, dataset, args
+
+
+def described(net, dataset, args):
+    """What the page knows of a net, as plain Python objects."""
+    X, Y = files.load_digits(dataset)['test']
+    least = predict.threshold(net, X, Y)
+    settings = {name: value for name, value in args['settings'].items() if name not in ('net', 'table')}
+    settings['seed'] = args.get('seed')
+    return {
+        'recipe': str(args.get('recipe')), 'dataset': dataset.upper(), 'way': predict.way(dataset),
+        'settings': ', '.join(f'{name} {value}' for name, value in settings.items()),
+        'table': net.table, 'A': net.A, 'S': net.S, 'level': net.level,
+        'least': least if least < math.inf else None,
+        'test': {'n': len(X)} | {key: repro.measure(net, X, Y)[key] for key in ('error', 'misses', 'rejection')},
+        'weights': {name: {'shape': list(t.shape), 'float32': packed(t.numpy().astype('<f4'))}
+                    for name, t in net.state_dict().items()},
+    }
+
+
+def packed(array):
+    """An array's bytes in base64."""
+    return base64.b64encode(array.tobytes()).decode()
+
+
+def to_click(net, dataset):
+    """
+    Test digits of MNIST: the first of each class that the net reads right, and its surest mistakes, of as many classes.
+    """
+    images, labels = prepro.embedded()['test']
+    X, Y = prepro.tensors(images, labels)
+    if predict.way(dataset) == 'usps':
+        X = torch.cat([predict.normalized(image / np.float32(255), dataset) for image in images])
+    out = repro.outputs(net, X)
+    first, second = out.topk(2).values.T
+    right = out.argmax(1) == Y.argmax(1)
+    chosen = [i for c in range(10) for i in np.flatnonzero(right & (Y[:, c] > 0))[:1]]
+    surest = {}
+    for i in (second - first).argsort(stable=True).tolist():
+        if not right[i]:
+            surest.setdefault(int(labels[i]), i)
+    chosen += [surest[c] for c in list(surest)[:MISREAD]]
+    return [{'label': int(labels[i]), 'uint8': packed(images[i])} for i in chosen]
+
+
+def constants():
+    """What the page's script takes from repro.py and predict.py."""
+    return {'BACKGROUND': repro.BACKGROUND, 'WORK': predict.WORK, 'CONTRAST': predict.CONTRAST, 'PALE': predict.PALE,
+            'WAYS': predict.WAYS}
+
+
+def filled(template, data):
+    """The template with the data in it: JSON, with nothing that HTML could take for the end of a script."""
+    assert template.count(PLACE) == 1
+    return template.replace(PLACE, json.dumps(data, separators=(',', ':'), allow_nan=False).replace('<', '\\u003c'))
+
+
+def main():
+    parser = cli.parser(__doc__)
+    parser.add_argument('runs', nargs='*', metavar='RUN', type=cli.path, help='a folder that repro.py wrote (default: '
+                        'train `reference` on MNIST and, where data/usps is there, `paper` on USPS)')
+    parser.add_argument('--out', metavar='FILE.html', type=cli.path, default=OUT, help=f'(default: {OUT})')
+    args = parser.parse_args()
+
+    torch.set_num_threads(1)
+    files.writable(os.path.dirname(args.out) or '.')
+    if args.runs:
+        nets = [read(run) for run in args.runs]
+    else:
+        nets = [trained(recipe, dataset) for recipe, dataset in DEFAULT
+                if dataset == 'mnist' or os.path.exists(files.digits_path(dataset, ''))]
+        if len(nets) < len(DEFAULT):
+            cli.warn('no data/usps, so no net of the paper\'s own digits; for it run: '
+                     'python prepro.py --dataset usps')
+    data = {'nets': [described(*net) for net in nets], 'digits': to_click(*nets[0][:2]), 'constants': constants()}
+    with open(TEMPLATE, encoding='utf-8') as f:
+        page = filled(f.read(), data).encode()
+    files.write_file(args.out, page)
+    print(f'{args.out}: {len(page) / 1000:.0f} kB')
+
+
+if __name__ == '__main__':
+    cli.run(main)

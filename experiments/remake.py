@@ -1,0 +1,93 @@
+"""
+Make all results again, and compare them with those committed: hours.
+
+    make results        # python -m experiments.remake
+
+The commands are those of results/README.md, in its order, run in out/remade
+as if that were a fresh clone with data/. What is there is not done again, so
+that it may be interrupted and repeated. At the end each CSV file is compared
+with the one in results/, row by row: all but the times should be the same (the
+rows of claim 14 are times). On another machine some last digits may differ, as
+do sums in another order.
+"""
+import csv
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+from support import cli, files, runs
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+COMMITTED = os.path.join(ROOT, 'results')
+SEPARATE = ('--cluster', 'mine.png', 'experiments.report', 'experiments.bench', 'prepro.py', 'figures speed')
+
+
+def commands():
+    """[[module, argument, ...]] of results/README.md, but for those that make no results, or times."""
+    text = files.read_file(os.path.join(COMMITTED, 'README.md'), '`git checkout` brings it back').decode()
+    lines = re.findall(r'^    python (?:-m )?(\S.*?)\s*(?:#.*)?$', text, re.M)
+    return [shlex.split(line) for line in lines if not any(word in line for word in SEPARATE)]
+
+
+def rows(path):
+    """The rows of a CSV file, without their times."""
+    with open(path, newline='', encoding='utf-8') as f:
+        return {tuple((name, value) for name, value in row.items() if name != 'seconds') for row in csv.DictReader(f)}
+
+
+def compared(name, remade):
+    """A line on a CSV file: how many rows are the same in results/ and in the folder remade."""
+    path = os.path.join(remade, name)
+    if not os.path.exists(path):
+        return f'{name:24} not made'
+    old, new = rows(os.path.join(COMMITTED, name)), rows(path)
+    return (f'{name:24}{len(old & new):6} rows are the same,{len(old - new):5} only in results/,{len(new - old):5} only '
+            'here')
+
+
+def hours():
+    """How long the committed runs took, in hours on one core."""
+    total = 0.0
+    for name in os.listdir(COMMITTED):
+        if name.endswith('.csv') and name != 'bench.csv':
+            with open(os.path.join(COMMITTED, name), newline='', encoding='utf-8') as f:
+                total += sum(float(row.get('seconds') or 0) for row in csv.DictReader(f))
+    return total / 3600
+
+
+def main():
+    parser = cli.parser(__doc__)
+    parser.add_argument('--plan', action='store_true', help='say what would be done, and do nothing')
+    args = parser.parse_args()
+    folder, todo = os.path.join(ROOT, 'out', 'remade'), commands()
+    print(f'{len(todo)} commands, in {folder}; the runs committed took {hours():.1f} hours on one core, and here are '
+          f'{runs.cores()}:')
+    print('\n'.join(f'    {shlex.join(command)}' for command in todo), flush=True)
+    if args.plan:
+        return
+    for dataset in 'mnist', 'usps', 'mnist60k':
+        if not os.path.exists(os.path.join(ROOT, files.digits_path(dataset, 'digits.json'))):
+            cli.fail(f'there is no data/{dataset}; to make it: python prepro.py --dataset {dataset}')
+    os.makedirs(os.path.join(folder, 'results'), exist_ok=True)
+    if not os.path.lexists(os.path.join(folder, 'data')):
+        os.symlink(os.path.join(ROOT, 'data'), os.path.join(folder, 'data'))
+    failed = []
+    for i, (name, *arguments) in enumerate(todo, 1):
+        print(f'\n{i}/{len(todo)}: {shlex.join([name, *arguments])}', flush=True)
+        script = [os.path.join(ROOT, name)] if name.endswith('.py') else ['-m', name]
+        status = subprocess.run([sys.executable, *script, *arguments], cwd=folder,
+                                env=os.environ | {'PYTHONPATH': ROOT}).returncode
+        if status in (130, -2):
+            raise KeyboardInterrupt
+        failed += [name] if status else []
+    print('\ncompared with results/:')
+    print('\n'.join(compared(name, os.path.join(folder, 'results')) for name in sorted(os.listdir(COMMITTED))
+                    if name.endswith('.csv') and name != 'bench.csv'))
+    if failed:
+        cli.fail(f'these ended with an error, told above: {", ".join(failed)}')
+
+
+if __name__ == '__main__':
+    cli.run(main)
