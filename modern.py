@@ -21,7 +21,6 @@ rung, where --seeds names the folds; results/modern_trials.csv has every trial.
 Then the recipes were frozen, trained on all 7291, and the test digits read.
 """
 import collections
-import contextlib
 import functools
 import hashlib
 import math
@@ -190,9 +189,6 @@ RUNGS = [dict(
     passes=repro.PASSES,                # over 7291 digits; passes() says how many over more
     distortions=None,                   # arguments of distort; drawn anew for each pass
     distill=None,                       # arguments of lessons, and how they are weighed
-    average=0.0,                        # of the weights, over the last of the updates: this share of them
-    sam=0.0,                            # sharpness-aware steps: how far uphill the gradient is taken
-    mixup=0.0,                          # alpha of mixed
 )]
 
 
@@ -257,25 +253,16 @@ def fingerprint(recipe):
 # Training, one loop for all rungs but the first two
 
 def check(recipe):
-    """Raises ValueError if a recipe is not one, or training would ignore a part of it."""
+    """Raises ValueError if training would ignore a part of a recipe, or has no way to follow it."""
     if recipe.keys() != RUNGS[0].keys():
         raise ValueError(f'settings that are missing or unknown: {", ".join(sorted(recipe.keys() ^ RUNGS[0].keys()))}')
-    if recipe['batch'] > 1 and recipe['net']['name'] == 'repro.Net':
-        raise ValueError('minibatches are trained with the cross-entropy of logits, and repro.Net has none')
-    ignored = [key for key in ('optimizer', 'schedule', 'distortions', 'distill', 'average', 'sam', 'mixup')
-               if recipe[key] != RUNGS[0][key]]
+    ignored = [key for key in ('optimizer', 'schedule', 'distortions', 'distill') if recipe[key] != RUNGS[0][key]]
     if recipe['batch'] == 1 and ignored:
         raise ValueError(f'training of one pattern at a time would ignore {", ".join(ignored)}')
-    if not (0 <= recipe['average'] <= 1 and recipe['sam'] >= 0 and recipe['mixup'] >= 0):
-        raise ValueError('average is a share, 0 to 1; sam and mixup are 0 or more')
-    distill = recipe['distill']
-    if distill and (not recipe['distortions'] or recipe['mixup']):
-        raise ValueError('teachers speak of distorted copies of the digits, not mixed: distill needs distortions, and '
-                         'no mixup')
-    if distill and not (distill['temperature'] > 0 and 0 < distill['weight'] <= 1 and distill['teachers'] >= 1
-                        and distill['copies'] >= 1):
-        raise ValueError('distill: temperature is above 0, weight is at most 1 and above 0, teachers and copies are '
-                         '1 or more')
+    if recipe['batch'] > 1 and recipe['net']['name'] == 'repro.Net':
+        raise ValueError('minibatches are trained with the cross-entropy of logits, and repro.Net has none')
+    if recipe['distill'] and not recipe['distortions']:
+        raise ValueError('teachers speak of distorted copies of the digits: distill needs distortions')
 
 
 def passes(recipe, n):
@@ -327,26 +314,6 @@ def cost(logits, t, said=None, weight=0.0, temperature=1.0):
     return (1 - weight) * loss + weight * soft
 
 
-def mixed(x, t, alpha):
-    """Images x (n, 1, 16, 16) and targets t (n, 10), each averaged with another's of the batch (Zhang et al. 2018)."""
-    share, other = torch.distributions.Beta(alpha, alpha).sample(), torch.randperm(len(x))
-    return torch.lerp(x[other], x, share), torch.lerp(t[other], t, share)
-
-
-@contextlib.contextmanager
-def uphill(net, rho):
-    """The net with its weights moved by the distance rho along their gradient, and back afterwards."""
-    with torch.no_grad():
-        size = sum(p.grad.square().sum() for p in net.parameters()).sqrt() + 1e-12
-        moves = [rho / size * p.grad for p in net.parameters()]
-        for p, move in zip(net.parameters(), moves):
-            p += move
-        with torch.enable_grad():
-            yield
-        for p, move in zip(net.parameters(), moves):
-            p -= move
-
-
 def train(recipe, X, Y, seed):
     """
     Train on the digits X (n, 1, 16, 16), Y (n, 10) as a recipe says: (net, seconds, seconds that its teachers took).
@@ -364,36 +331,23 @@ def train(recipe, X, Y, seed):
     start = time.perf_counter()
     optimizer = made(recipe['optimizer'], net.parameters(), recipe['rate'])
     targets = Y.clamp(min=0)                                                             # 1 for the class, else 0
-    mean = torch.optim.swa_utils.AveragedModel(net) if recipe['average'] else None
     step, steps = 0, n_passes * math.ceil(len(X) / recipe['batch'])
     for n in range(n_passes):
-        images, lesson = X, ()
+        images = X
         if distill:
             images = distorted_copy(X, recipe['distortions'], n % len(said))
         elif recipe['distortions']:
             images = distort(X, **recipe['distortions'])
         for batch in torch.randperm(len(X)).split(recipe['batch']):
+            lesson = (said[n % len(said), batch], distill['weight'], distill['temperature']) if distill else ()
             optimizer.param_groups[0]['lr'] = recipe['rate'] * made(recipe['schedule'], step / steps)
-            x, t = images[batch], targets[batch]
-            if distill:
-                lesson = said[n % len(said), batch], distill['weight'], distill['temperature']
-            if recipe['mixup']:
-                x, t = mixed(x, t, recipe['mixup'])
-
-            def backward():
-                optimizer.zero_grad()
-                cost(net(x), t, *lesson).backward()
-            backward()
-            if recipe['sam']:
-                with uphill(net, recipe['sam']):
-                    backward()
+            optimizer.zero_grad()
+            cost(net(images[batch]), targets[batch], *lesson).backward()
             optimizer.step()
             step += 1
-            if mean and step > (1 - recipe['average']) * steps:
-                mean.update_parameters(net)
         if not all(p.isfinite().all() for p in net.parameters()):
             raise repro.Diverged
-    return mean.module if mean else net, time.perf_counter() - start, teachers
+    return net, time.perf_counter() - start, teachers
 
 
 def measure(net, X, Y):
@@ -434,9 +388,9 @@ def digits(dataset, split, seed):
 def others():
     """
     (X, Y): the 7,993 test digits of MNIST that are not among the 2007 of the draw `mnist`, found by their images. None
-    if mnist60k is not there, or does not have each of the 2007.
+    where the two data sets are not at hand, or mnist60k does not have each of the 2007.
     """
-    if not os.path.exists(files.digits_path('mnist60k', 'digits.json')):
+    if not all(os.path.exists(files.digits_path(dataset, 'digits.json')) for dataset in ('mnist', 'mnist60k')):
         return None
     X, Y = load('mnist60k')['test']
     drawn, left = collections.Counter(x.numpy().tobytes() for x in load('mnist')['test'][0]), []
@@ -458,7 +412,7 @@ def measured(recipe, dataset, split, seed):
     (wrong, _), (wrong_t, loss), distorted, beside = measure(net, X, Y), measure(net, Xt, Yt), None, None
     if split == 'validation':           # on ten distorted copies, the same for every recipe
         distorted = sum(10 * measure(net, distorted_copy(Xt, DISTORTED, c), Yt)[0] / len(Xt) for c in range(10))
-    elif dataset == 'mnist' and others():
+    elif dataset in ('mnist', 'mnist60k') and others():
         beside = 100 * measure(net, *others())[0] / len(others()[0])
     return dict(zip(VALUES, (
         passes(recipe, len(X)), sum(p.numel() for p in net.parameters()), macs(net), wrong, 100 * wrong / len(X),

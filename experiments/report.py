@@ -244,44 +244,48 @@ def claims_front():
 # the ladder, the speed, predict.py
 
 def ladder(dataset):
-    """modern.py's table of a data set, with the sources of its ideas."""
-    rows = []
+    """modern.py's table of a data set, with the sources of its ideas; of MNIST's draw, the digits outside it as well."""
+    rows, draw = [], dataset == 'mnist'
     for name, f in modern.summary(ladder_rows(dataset)).items():
-        label = f'{f["label"]} ({modern.RUNGS[int(name)]["source"]})' if name.isdigit() else f['label']
-        rows.append([label, f['n'], f'{f["passes"]:.0f}', f'{f["seconds"][0]:.0f}', pm(f['train_error'][:2]),
-                     pm(f['error'][:2]), pm(f['misses'][:2], 1), *change(dataset, name)])
-    if dataset == 'mnist':
-        rows += [[f'published in 2022: {idea}', '', '', '', '', error, '', '', '']
+        source = modern.recipes()[name]['source']
+        label = f['label'] if name in {f'without {idea}' for idea in modern.WITHOUT} else f'{f["label"]} ({source})'
+        if name in modern.OFF_LADDER:
+            label += f', {f["parameters"]:,.0f} parameters, {f["macs"]:,.0f} multiply-adds'
+        seconds = f'{f["seconds"][0]:.0f}' + (f' + {f["teacher_seconds"][0]:.0f}' if f['teacher_seconds'][0] else '')
+        rows.append([label, f['n'], f'{f["passes"]:.0f}', seconds, pm(f['train_error'][:2]), pm(f['error'][:2]),
+                     *([pm(f['others'])] if draw else []), pm(f['misses'][:2], 1), *change(dataset, name)])
+    if draw:
+        rows += [[f'published in 2022: {idea}', '', '', '', '', error, '', '', '', '']
                  for idea, error in modern.REFERENCE.items()]
-    return markdown(['', 'n', 'passes', 'seconds', 'train error, %', 'test error, %', 'misses', 'change [95%]', 'p'],
-                    rows)
+    return markdown(['', 'n', 'passes', 'seconds', 'train error, %', 'test error, %',
+                     *(['on 7,993 others, %'] if draw else []), 'misses', 'change [95%]', 'p'], rows)
 
 
 def change(dataset, name):
-    """A rung's test error less the one's below, of others less the top rung's: ['mean [interval]', 'p']."""
-    below = str(int(name) - 1) if name.isdigit() and 0 < int(name) <= modern.TOP else str(modern.TOP)
+    """A rung's test error less the one's below, of others less rung ABLATED's: ['mean [interval]', 'p']."""
+    below = str(int(name) - 1 if name.isdigit() else modern.ABLATED)
     errors = [{row['seed']: row['error'] for row in ladder_rows(dataset) if row['rung'] == rung}
               for rung in (name, below)]
-    if name == '0' or not errors[1]:
+    if not errors[1]:
         return ['', '']
     d = uncertainty.difference(*errors)
     return [interval(d), probability(d['p'])]
+
+
+FRONT = (0,), (1, 2, 3), (4,), (5,), tuple(range(6, modern.TOP + 1))     # rungs that share a row of the front page
 
 
 def ladder_front():
     """The ladder in five rows."""
     found = {dataset: modern.summary(ladder_rows(dataset)) for dataset in ('mnist', 'usps')}
     rows = []
-    for n in range(modern.TOP + 1):
-        if n == 1:                      # alone it changes next to nothing
-            continue
-        label = "the 2022 reproduction's settings" if n == 0 else f'+ {modern.RUNGS[n]["idea"]}'
-        if n == 2:
-            label = f'+ {modern.RUNGS[1]["idea"]}; {modern.RUNGS[2]["idea"]}'
-        rows.append([label, *(f'{pm(found[dataset][str(n)]["error"][:2])}' for dataset in found)])
+    for rungs in FRONT:
+        label = '+ ' + '; '.join(modern.RUNGS[n]['idea'] for n in rungs) if rungs[0] else \
+            'as in 1989, plain gradient descent'
+        rows.append([label, *(pm(f[str(rungs[-1])]['error'][:2]) for f in found.values())])
     top, bottom = (found['mnist'][str(n)] for n in (modern.TOP, 0))
     assert top['parameters'] == bottom['parameters'] and top['macs'] == bottom['macs']
-    counts = {f['n'] for dataset in found for n, f in found[dataset].items() if n.isdigit() and int(n) <= modern.TOP}
+    counts = {f['n'] for summary in found.values() for n, f in summary.items() if n.isdigit()}
     return prose(f'The net, its {top["parameters"]:,.0f} parameters and its {top["macs"]:,.0f} multiply-adds a digit stay those '
                  f'of 1989. Test digits wrong, %, n={" to ".join(map(str, sorted({min(counts), max(counts)})))}, settings '
                  'chosen on training digits alone:') + ('\n\n' + markdown(['', 'MNIST, 2007 digits', 'USPS'], rows))
@@ -344,11 +348,12 @@ posterior_tables.finding(),
     ))
 
 
-BLOCKS = {'front': front, 'findings': findings, 'ladder': ladder_front, 'table': table,
-          'single': single, 'claims': claim_table, 'claims_front': claims_front,
-          'nets': nets, 'open': open_questions, 'posterior_best': posterior_best, 'draws': draws, 'variance': variance, 'lottery': lottery,
-          'ladder_mnist': lambda: ladder('mnist'), 'ladder_usps': lambda: ladder('usps'), 'speed_table': speed,
-          'pictures': pictures, **posterior_tables.BLOCKS}
+BLOCKS = {'front': front, 'findings': findings, 'ladder': ladder_front, 'table': table, 'single': single,
+          'claims': claim_table, 'claims_front': claims_front, 'nets': nets, 'open': open_questions,
+          'posterior_best': posterior_best, 'draws': draws, 'variance': variance, 'lottery': lottery,
+          'ladder_mnist': lambda: ladder('mnist'), 'ladder_usps': lambda: ladder('usps'),
+          'ladder_mnist60k': lambda: ladder('mnist60k'), 'speed_table': speed, 'pictures': pictures,
+          **posterior_tables.BLOCKS}
 
 
 def render(text):

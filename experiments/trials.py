@@ -39,7 +39,6 @@ def trials():
         out |= {f'rung {n} rate {rate}': {**modern.RUNGS[n], 'rate': rate} for rate in rates}
     silu = dict(net=LONG['net'] | dict(unit='silu'))
     for name, changes in {
-        'average .1': dict(average=0.1), 'sam .05': dict(sam=0.05), 'mixup .1': dict(mixup=0.1),
         'silu': silu, 'gelu': dict(net=LONG['net'] | dict(unit='gelu')),
         'distill temperature 4': dict(distill=DISTILL | dict(temperature=4.0)),
         'distill weight 1 temperature 4': dict(distill=DISTILL | dict(weight=1.0, temperature=4.0)),

@@ -150,8 +150,8 @@ def test_each_idea_is_one_change():
 
 
 def test_passes_are_fewer_over_many_more_digits():
-    counts = [[modern.passes({'passes': n}, size) for n in (10, 23, 40, 300)] for size in (5833, 7291, 60000)]
-    assert counts == [[10, 23, 40, 300]] * 2 + [[10, 23, 23, 75]]
+    counts = [[modern.passes({'passes': n}, size) for n in (10, 23, 40, 250)] for size in (5833, 7291, 60000)]
+    assert counts == [[10, 23, 40, 250]] * 2 + [[10, 23, 23, 62]]
 
 
 def test_one_cycle_goes_up_and_down_to_nothing():
@@ -161,12 +161,9 @@ def test_one_cycle_goes_up_and_down_to_nothing():
 
 
 @pytest.mark.parametrize('n, changes', [
-    (0, {'optimizer': modern.RUNGS[2]['optimizer']}), (1, {'distortions': {'shift': 1}}), (1, {'mixup': 0.1}),
-    (1, {'sam': 0.1}), (1, {'average': 0.1}), (1, {'distill': DISTILL}), (1, {'schedule': modern.RUNGS[3]['schedule']}),
-    (0, {'batch': 128}), (5, {'net': {'name': 'repro.Net'}}), (5, {'optimiser': None}), (7, {'average': 1.5}),
-    (7, {'sam': -1.0}), (7, {'mixup': -1.0}), (3, {'distill': DISTILL}), (7, {'distill': DISTILL, 'mixup': 0.2}),
-    (7, {'distill': DISTILL | {'weight': 0.0}}), (7, {'distill': DISTILL | {'temperature': 0.0}}),
-    (7, {'distill': DISTILL | {'teachers': 0}}), (7, {'distill': DISTILL | {'copies': 0}})])
+    (0, {'optimizer': modern.RUNGS[2]['optimizer']}), (1, {'distortions': {'shift': 1}}), (1, {'distill': DISTILL}),
+    (1, {'schedule': modern.RUNGS[3]['schedule']}), (0, {'batch': 128}), (5, {'net': {'name': 'repro.Net'}}),
+    (5, {'optimiser': None}), (3, {'distill': DISTILL})])
 def test_a_recipe_of_which_training_would_ignore_a_part_is_refused(n, changes):
     with pytest.raises(ValueError):
         modern.train({**modern.RUNGS[n], 'passes': 1, **changes}, *random_patterns(10), 0)
@@ -188,53 +185,6 @@ def test_cost_is_the_cross_entropy_and_the_teachers_softened():
     p, q = (said / 3).softmax(1), (logits / 3).softmax(1)
     soft = -(p * q.log()).sum(1).mean() * 9
     assert modern.cost(logits, t, said, 0.25, 3.0).item() == pytest.approx((0.75 * hard + 0.25 * soft).item(), rel=1e-5)
-
-
-def test_mixup_averages_images_and_targets_alike():
-    X, Y = random_patterns(8)
-    torch.manual_seed(1)
-    share, other = torch.distributions.Beta(0.2, 0.2).sample(), torch.randperm(8)
-    torch.manual_seed(1)
-    x, t = modern.mixed(X, Y.clamp(min=0), 0.2)
-    assert torch.allclose(x, share * X + (1 - share) * X[other], atol=1e-6)
-    assert torch.allclose(t, share * Y.clamp(min=0) + (1 - share) * Y[other].clamp(min=0), atol=1e-6)
-    assert torch.allclose(t.sum(1), torch.ones(8))
-
-
-def test_a_sharpness_aware_step_takes_the_gradient_uphill():
-    X, Y = random_patterns(16)
-    recipe = {**modern.RUNGS[7], 'passes': 1, 'batch': 16, 'distortions': None, 'optimizer': {'name': 'SGD'},
-              'rate': 0.1, 'schedule': {'name': 'constant'}, 'sam': 0.5}
-    found, *_ = modern.train(recipe, X, Y, 2)
-    net = modern.made(recipe['net'], 2)
-    w = [p.detach().clone() for p in net.parameters()]
-
-    def gradient(at):
-        for p, value in zip(net.parameters(), at):
-            p.data.copy_(value)
-        return torch.autograd.grad(modern.cost(net(X), Y.clamp(min=0)), list(net.parameters()))
-    g = gradient(w)
-    size = torch.cat([x.flatten() for x in g]).norm()
-    expected = [p - 0.1 * h for p, h in zip(w, gradient([p + 0.5 * x / size for p, x in zip(w, g)]))]
-    for p, q, before in zip(found.parameters(), expected, w):
-        assert torch.allclose(p, q, atol=1e-5)
-    plain, *_ = modern.train({**recipe, 'sam': 0.0}, X, Y, 2)
-    assert not torch.allclose(plain.H1w, found.H1w, atol=1e-4)
-
-
-def test_the_average_is_that_of_the_last_updates(monkeypatch):
-    X, Y = random_patterns(40)
-    recipe, states = {**modern.RUNGS[7], 'passes': 2, 'batch': 10, 'average': 0.375}, []     # 3 of 8 updates
-    step = torch.optim.AdamW.step
-
-    def spy(self, *args):
-        step(self, *args)
-        states.append([p.detach().clone() for p in self.param_groups[0]['params']])
-    monkeypatch.setattr(torch.optim.AdamW, 'step', spy)
-    found, *_ = modern.train(recipe, X, Y, 0)
-    assert isinstance(found, modern.Net) and len(states) == 8
-    for p, *last in zip(found.parameters(), *states[-3:]):
-        assert torch.allclose(p, sum(last) / 3, atol=1e-6)
 
 
 @pytest.fixture

@@ -450,7 +450,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_rows(cluster, tmp_path, ca
             time.sleep(0.05)
         workers[0].kill()
 
-    killer = threading.Thread(target=kill_one_in_mid_run)
+    killer = threading.Thread(target=kill_one_in_mid_run, daemon=True)
     killer.start()
     rows = run(path, 30, pause=0.2, threads=False, cluster=address)
     killer.join()
@@ -492,7 +492,7 @@ def test_a_scheduler_that_is_killed(cluster, tmp_path, capsys):
             time.sleep(0.05)
         scheduler.kill()
 
-    threading.Thread(target=kill_in_mid_run).start()
+    threading.Thread(target=kill_in_mid_run, daemon=True).start()
     assert 'is gone; the rows before are kept' in message(capsys, run, path, 30, pause=0.2, cluster=address)
     run(path, 30)
     assert len(lines(path)) == 30
