@@ -217,7 +217,7 @@ WITHOUT = {
     'ReLU': dict(net=RUNGS[4]['net'], rate=RUNGS[4]['rate']),
     'distortions': dict(distortions=None),
     'elastic distortions': dict(distortions=RUNGS[5]['distortions']),
-    'length': dict(passes=RUNGS[6]['passes']),
+    'longer training': dict(passes=RUNGS[6]['passes']),
     'AdamW': dict(optimizer=dict(name='SGD'), rate=0.1),
     'decaying rate': dict(schedule=dict(name='constant'), rate=0.003),
 }
