@@ -11,14 +11,12 @@ The test error, ten seeds:
     mnist: 4.65 +- 0.39% wrong at rung 0, 1.06 +- 0.12% at rung 5
     usps: 6.00 +- 0.19% wrong at rung 0, 2.45 +- 0.15% at rung 5
 
-How the settings were chosen: never on the 2007 test digits. The 7291 training
-digits are cut into five folds, blocks of consecutive digits (in usps they come
-zip code by zip code, so that a writer's digits mostly stay together). A
-setting is tried by training on four folds and measuring on the fifth: misses,
-the cross-entropy, and the error on distorted copies, as few digits of a usps
-fold are missed at all. experiments/trials.py does that, and --validate for a
-rung, where --seeds names the folds; results/modern_trials.csv has every trial.
-Then the recipes were frozen, trained on all 7291, and the test digits read.
+The settings were chosen without the 2007 test digits, on five folds of the
+7291 training digits: blocks of consecutive digits, as usps comes zip code by
+zip code, so that a writer's digits mostly stay together. experiments/trials.py
+trains on four of them and measures on the fifth; results/modern_trials.csv has
+every trial. Then the recipes were frozen, trained on all 7291, and the test
+digits read.
 """
 import collections
 import functools
@@ -363,25 +361,27 @@ def measure(net, X, Y):
 # ---------------------------------------------------------------------------------------------------------------------
 # Runs, and their table
 
-FOLDS = 5           # of the training digits, to validate on
-KEY = ('dataset', 'split', 'rung', 'settings', 'seed')
-VALUES = ('passes', 'parameters', 'macs', 'train_misses', 'train_error', 'misses', 'error', 'n', 'loss',
-          'distorted_error', 'others', 'seconds', 'teacher_seconds')
+KEY = ('dataset', 'rung', 'settings', 'seed')
+VALUES = ('passes', 'parameters', 'macs', 'train_misses', 'train_error', 'misses', 'error', 'n', 'loss', 'seconds',
+          'teacher_seconds', 'others')
 WORDS = KEY[:-1]    # all but the seed
-DISTORTED = RUNGS[6]['distortions']                 # of distorted_error, whatever the recipe
 load = functools.lru_cache(files.load_digits)       # each process reads a data set once
 
 
-def digits(dataset, split, seed):
+def measured(recipe, digits, test, seed):
     """
-    ((X, Y) to train on, (X, Y) to measure on) of a data set. split 'test' measures on its test digits; 'validation' on
-    fold `seed` of its training digits, which is then left out of training.
+    Train on digits, (X, Y), and measure on test, (X, Y): (the net, {all VALUES but others}). Errors are in percent. If
+    training diverged the net is None and the values are NaN.
     """
-    X, Y = load(dataset)['train']
-    if split == 'test':
-        return (X, Y), load(dataset)['test']
-    left_out = torch.arange(len(X)) * FOLDS // len(X) == seed
-    return (X[~left_out], Y[~left_out]), (X[left_out], Y[left_out])
+    try:
+        net, seconds, teachers = train(recipe, *digits, seed)
+    except repro.Diverged:
+        return None, dict.fromkeys(VALUES[:-1], math.nan)
+    n, n_test = len(digits[0]), len(test[0])
+    (wrong, _), (wrong_test, loss) = measure(net, *digits), measure(net, *test)
+    return net, dict(zip(VALUES, (
+        passes(recipe, n), sum(p.numel() for p in net.parameters()), macs(net), wrong, 100 * wrong / n, wrong_test,
+        100 * wrong_test / n_test, n_test, loss, round(seconds, 1), round(teachers, 1))))
 
 
 @functools.cache
@@ -402,26 +402,11 @@ def others():
     return (X[left], Y[left]) if not any(drawn.values()) else None
 
 
-def measured(recipe, dataset, split, seed):
-    """Train and measure: a row's VALUES, all NaN if training diverged. Errors are in percent."""
-    (X, Y), (Xt, Yt) = digits(dataset, split, seed)
-    try:
-        net, seconds, teachers = train(recipe, X, Y, seed)
-    except repro.Diverged:
-        return dict.fromkeys(VALUES, math.nan)
-    (wrong, _), (wrong_t, loss), distorted, beside = measure(net, X, Y), measure(net, Xt, Yt), None, None
-    if split == 'validation':           # on ten distorted copies, the same for every recipe
-        distorted = sum(10 * measure(net, distorted_copy(Xt, DISTORTED, c), Yt)[0] / len(Xt) for c in range(10))
-    elif dataset in ('mnist', 'mnist60k') and others():
-        beside = 100 * measure(net, *others())[0] / len(others()[0])
-    return dict(zip(VALUES, (
-        passes(recipe, len(X)), sum(p.numel() for p in net.parameters()), macs(net), wrong, 100 * wrong / len(X),
-        wrong_t, 100 * wrong_t / len(Xt), len(Xt), loss, distorted, beside, round(seconds, 1), round(teachers, 1))))
-
-
-def one_run(chosen, dataset, split, rung, settings, seed):
-    """measured, of one of the recipes {name: recipe}."""
-    return measured(chosen[rung], dataset, split, seed)
+def one_run(chosen, dataset, rung, settings, seed):
+    """A row's VALUES, of one of the recipes {name: recipe}. others is the error on those digits."""
+    net, row = measured(chosen[rung], load(dataset)['train'], load(dataset)['test'], seed)
+    beside = others() if net and dataset in ('mnist', 'mnist60k') else None
+    return row | {'others': 100 * measure(net, *beside)[0] / len(beside[0]) if beside else None}
 
 
 def read(path):
@@ -453,15 +438,12 @@ def summary(rows):
 
 
 def table(rows):
-    """summary(rows) as text: errors and their change in percent. Of folds, what separates better than misses do."""
-    folds = any(row['distorted_error'] is not None for row in rows)
+    """summary(rows) as text: errors and their change in percent."""
     line = '{:28}{:>3}{:>7}{:>7}{:>7}{:>6}{:>8}{:>7}{:>7}'.format
-    forms = '{:g}', '{:.1f}', '{:.2f}', '{:.2f}', *(('{:.4f}', '{:.2f}') if folds else ('{:.2f}', '{:.1f}')), '{:+.2f}'
-    lines = [line('', 'n', 'passes', 's', *(('fold', 'sd', 'loss', 'dist.') if folds else
-                                            ('test', 'sd', 'train', 'misses')), 'change')]
+    forms = '{:g}', '{:.1f}', '{:.2f}', '{:.2f}', '{:.2f}', '{:.1f}', '{:+.2f}'
+    lines = [line('', 'n', 'passes', 's', 'test', 'sd', 'train', 'misses', 'change')]
     for s in summary(rows).values():
-        more = (s['loss'][0], s['distorted_error'][0]) if folds else (s['train_error'][0], s['misses'][0])
-        values = s['passes'], s['seconds'][0], *s['error'], *more, s['change']
+        values = s['passes'], s['seconds'][0], *s['error'], s['train_error'][0], s['misses'][0], s['change']
         lines.append(line(s['label'], s['n'], *('-' if v is None else f.format(v) for f, v in zip(forms, values)))
                      + (f'\n  {s["diverged"]} diverged' if s['diverged'] else ''))
     return '\n'.join(lines)
@@ -479,8 +461,6 @@ def main():
                         help=f'run rung {ABLATED} without each of its ideas as well, one at a time')
     parser.add_argument('--off', action='store_true', help=f'run nets off the ladder as well: {"; ".join(OFF_LADDER)}')
     parser.add_argument('--seeds', type=cli.seeds, default='0-4', metavar='A-B', help='a run for each (default: 0-4)')
-    parser.add_argument('--validate', action='store_true', help='measure on a fold of the training digits, which '
-                        f'is left out of training, instead of the test digits: --seeds, 0-{FOLDS - 1}, says which')
     parser.add_argument('--show', type=int, choices=range(len(RUNGS)), metavar='N',
                         help='print every setting of rung N, and do nothing else')
     runs.add_arguments(parser, os.path.join('out', 'modern.csv'))
@@ -490,21 +470,18 @@ def main():
         return
     if max(args.rungs) > TOP:
         parser.error(f'--rungs: there are 0 to {TOP}')
-    if args.validate and max(args.seeds) >= FOLDS:
-        parser.error(f'--validate: there are folds 0 to {FOLDS - 1}')
 
     wanted = {*map(str, args.rungs), *(f'without {idea}' for idea in WITHOUT if args.without),
               *(OFF_LADDER if args.off else ())}
     chosen = {name: recipe for name, recipe in recipes().items() if name in wanted}
-    split = 'validation' if args.validate else 'test'
-    (X, Y), _ = digits(args.dataset, split, 0)                           # ends here if they are not there
-    jobs = [dict(zip(KEY, (args.dataset, split, name, fingerprint(recipe), seed)))
+    X, Y = load(args.dataset)['train']                                   # ends here if they are not there
+    jobs = [dict(zip(KEY, (args.dataset, name, fingerprint(recipe), seed)))
             for seed in args.seeds for name, recipe in chosen.items()]
     if any(recipe['batch'] == 1 for recipe in chosen.values()):          # compiles once, not once a process
         list(repro.train(repro.Net(), X[:1], Y[:1], 1, 0.01))
     print(table(runs.run_all(functools.partial(one_run, chosen), jobs, args.out, KEY, VALUES, WORDS,
                              workers=args.jobs, cluster=args.cluster)))
-    if args.dataset == 'mnist' and not args.validate:
+    if args.dataset == 'mnist':
         print('as published in 2022, one run each, watched on the test digits:')
         print('\n'.join(f'  {idea:48}{error:>6.2f}%' for idea, error in REFERENCE.items()))
 

@@ -413,7 +413,7 @@ def draw_ladder():
     """modern.py's rungs, both data sets, and the steps that the 2022 reproduction published."""
     same_net = repro.Net().counts()['all'][2]
     rows = [row | {'rung': int(row['rung'])} for row in modern.read(MODERN)
-            if row['split'] == 'test' and row['rung'].isdecimal() and row['parameters'] == same_net]
+            if row['rung'].isdecimal() and row['parameters'] == same_net]
     ideas = {rung: modern.RUNGS[rung]['idea'] for rung in sorted({row['rung'] for row in rows})}
     fig, ax = canvas(4.4)
     for dataset, style, marker in (('usps', '-', 'o'), ('mnist', '--', 's')):

@@ -36,7 +36,7 @@ def compared():
 @functools.cache
 def ladder_rows(dataset):
     return [row for row in modern.read(os.path.join(ROOT, 'results', 'modern.csv'))
-            if (row['dataset'], row['split']) == (dataset, 'test')]
+            if row['dataset'] == dataset]
 
 
 @functools.cache
@@ -124,7 +124,7 @@ def single():
                 n = 2007 if key == 'test_error' else 7291
                 digits = '{:.2f} to {:.2f}'.format(*uncertainty.sampling(round(results[key] * n / 100), n))
             low, high = (f'{run[end] * SCALE[key]:.{DIGITS[key]}f}' for end in ('low', 'high'))
-            rows.append([label, words(key), f'{results[key] * SCALE[key]:g}', f'{low} to {high}', f'{run["z"]:+.1f}',
+            rows.append([label, words(key), f'{results[key] * SCALE[key]:.4g}', f'{low} to {high}', f'{run["z"]:+.1f}',
                          digits])
     return markdown(['published', 'result', 'value', '95% of our single runs', 'z', "the digits' own 95%"], rows)
 
@@ -147,7 +147,7 @@ def nets():
         below = sum(t[2] < 0.05 for t in tests)
         rows.append([f'`{b}` - `{a}`', d['n'], interval(d), probability(d['p']), f'{only_a:.1f}', f'{only_b:.1f}',
                      f'{below} of {len(tests)}'])
-    return markdown(['', 'n', 'test error, % [95%]', 'p over seeds', 'only the second misses', 'only the first',
+    return markdown(['', 'n', 'test error, % [95%]', 'p over seeds', 'missed by the second alone', 'by the first alone',
                      'McNemar p < 0.05'], rows)
 
 
@@ -155,7 +155,7 @@ def open_questions():
     rows = [[*measured('`paper`', 'paper'), '', '']]
     for name, (what, _) in VARIANTS.items():
         d = uncertainty.difference(by_seed(name, 'test_error'), by_seed('paper', 'test_error'))
-        rows.append([*measured(f'`{name}`: {what}', name), interval(d), probability(d['p'])])
+        rows.append([*measured(f'`{name}`: {what}'.replace('+-', '±'), name), interval(d), probability(d['p'])])
     return markdown(['one change to `paper`', *HEAD[1:], 'test error - `paper` [95%]', 'p'], rows)
 
 

@@ -26,10 +26,10 @@ def write_csv(path, rows):
         writer.writerows(rows)
 
 
-def runs_of(dataset, split, rung, parameters=9760, off=0.0):
+def runs_of(dataset, rung, parameters=9760, off=0.0):
     """Three rows of modern.csv."""
     return [dict.fromkeys(modern.KEY + modern.VALUES, 1) | {
-        'dataset': dataset, 'split': split, 'rung': rung, 'settings': modern.fingerprint(modern.RUNGS[rung]),
+        'dataset': dataset, 'rung': rung, 'settings': modern.fingerprint(modern.RUNGS[rung]),
         'seed': seed, 'parameters': parameters, 'error': f'{5 - 0.8 * rung + seed / 10 + off:.6g}'} for seed in range(3)]
 
 
@@ -47,9 +47,9 @@ def place(tmp_path_factory):
     for dataset in ('mnist', 'usps'):
         write_digits(cwd, dataset, 40, 30)
     write_csv(cwd / 'results' / 'modern.csv', [
-        *(row for rung in range(5) for row in runs_of('mnist', 'test', rung)),
-        *(row for rung in range(5) for row in runs_of('usps', 'test', rung, off=1.0)),
-        *runs_of('mnist', 'validation', 1, off=3.0), *runs_of('mnist', 'test', 5, parameters=24_000)])
+        *(row for rung in range(5) for row in runs_of('mnist', rung)),
+        *(row for rung in range(5) for row in runs_of('usps', rung, off=1.0)),
+        *runs_of('mnist', 5, parameters=24_000)])
     write_csv(cwd / 'results' / 'compare.csv', draws_of())
     write_csv(cwd / 'results' / 'bench.csv', [
         {'what': what, 'seconds': seconds, 'machine': 'A Processor of Some Length, 12th generation @ 3.10GHz, 8 cores'}
@@ -173,7 +173,7 @@ def test_ladder_has_means_of_test_runs_of_the_1989_net(canvases):
 def test_ladder_with_one_data_set_and_two_files_joined_by_cat(place, canvases, monkeypatch):
     monkeypatch.setattr(figures, 'MODERN', 'half.csv')
     monkeypatch.setitem(figures.COMMAND, 'half.csv', 'python that.py')
-    write_csv(place / 'half.csv', runs_of('mnist', 'test', 0))
+    write_csv(place / 'half.csv', runs_of('mnist', 0))
     (place / 'half.csv').write_text(2 * (place / 'half.csv').read_text())
     figures.draw_ladder()
     assert '5.10' in texts(canvases[0])

@@ -3,7 +3,7 @@ import json
 
 import pytest
 import torch
-from conftest import call, write_digits
+from conftest import call, random_patterns, write_digits
 
 import modern
 from experiments import trials
@@ -23,6 +23,32 @@ def place(tmp_path, monkeypatch):
     modern.load.cache_clear()
     yield tmp_path
     modern.load.cache_clear()
+
+
+def test_a_fold_never_meets_training(monkeypatch):
+    train = torch.arange(23.).view(23, 1, 1, 1), random_patterns(23)[1]
+    monkeypatch.setattr(modern, 'load', lambda dataset: {'train': train})        # there are no test digits to touch
+    measured = []
+    for fold in range(trials.FOLDS):
+        (X, _), (left_out, _) = trials.digits('mnist', fold)
+        X, left_out = X.flatten().tolist(), left_out.flatten().tolist()
+        assert sorted(X + left_out) == list(range(23))
+        assert left_out == list(range(int(left_out[0]), int(left_out[-1]) + 1))  # a block: writers stay together
+        measured += left_out
+    assert measured == list(range(23))
+
+
+def test_a_trial_is_measured_on_ten_distorted_copies_of_its_fold(monkeypatch):
+    digits, seen, measure = random_patterns(30, 1), [], modern.measure
+    monkeypatch.setattr(modern, 'load', lambda dataset: {'train': digits})
+    monkeypatch.setattr(modern, 'train', lambda recipe, X, Y, seed: (modern.Net(0), 1.0, 2.0))
+    monkeypatch.setattr(modern, 'measure', lambda net, X, Y: seen.append(X) or measure(net, X, Y))
+    row = trials.one_run('mnist', 'rung 3', '', 1)
+    X, Y = (values[6:12] for values in digits)
+    assert torch.equal(seen[1], X)
+    copies = [modern.distorted_copy(X, trials.DISTORTED, c) for c in range(10)]
+    assert all(torch.equal(x, copy) for x, copy in zip(seen[2:], copies, strict=True))
+    assert row['distorted_error'] == pytest.approx(100 * sum(measure(modern.Net(0), x, Y)[0] for x in copies) / 60)
 
 
 def test_every_trial_is_a_recipe():
