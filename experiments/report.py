@@ -10,11 +10,12 @@ CSV files; a test holds both pages to them.
 import functools
 import os
 import re
+import statistics
 
 import modern
 import prepro
 import repro
-from experiments import claim_runs, claims, compare, posterior_tables, uncertainty
+from experiments import claim_runs, claims, compare, posterior_tables, trials, uncertainty
 from experiments.compare import DIGITS, SCALE, VARIANTS
 from experiments.markdown import interval, pm, probability, prose, table as markdown
 from repro import PAPER, PAPER_FC40, REFERENCE, RESULTS
@@ -293,6 +294,25 @@ def change(dataset, name):
     return [interval(d), probability(d['p'])]
 
 
+def tried(dataset):
+    """The trials of modern.py's settings that were run on all folds: rungs against those below, others under their rung."""
+    def rung(name):
+        return name[:6] if name.startswith('rung') else 'rung 8' if name.startswith('distill') else 'rung 7'
+    found, rows = {}, []
+    for row in runs.read_rows(os.path.join(ROOT, trials.OUT), trials.KEY, trials.VALUES, trials.WORDS):
+        if row['dataset'] == dataset:
+            found.setdefault(row['trial'], {})[row['fold']] = row
+    found = {name: [of[fold] for fold in sorted(of)] for name, of in found.items() if len(of) == trials.FOLDS}
+    for name, folds in sorted(found.items(), key=lambda item: (rung(item[0]), item[0] != rung(item[0]), item[0])):
+        misses, loss, distorted = ([row[key] for row in folds] for key in ('misses', 'loss', 'distorted_error'))
+        base = found.get(f'rung {int(name[5]) - 1}' if name == rung(name) else rung(name))
+        d = [m - row['misses'] for m, row in zip(misses, base)] if base else []
+        rows.append([f'**{name}**' if name == rung(name) else name, f'{sum(misses):.0f}',
+                     f'{statistics.fmean(d):+.1f} ± {statistics.stdev(d) / len(d)**0.5:.1f}' if d else '',
+                     f'{statistics.fmean(loss):.4f}', f'{statistics.fmean(distorted):.2f}'])
+    return markdown(['', 'misses', 'a fold, change ± standard error', 'cross-entropy', 'wrong of distorted, %'], rows)
+
+
 FRONT = (0,), (1, 2, 3), (4,), (5,), tuple(range(6, modern.TOP + 1))     # rungs that share a row of the front page
 
 
@@ -374,7 +394,8 @@ BLOCKS = {'front': front, 'findings': findings, 'ladder': ladder_front, 'table':
           'claims': claim_table, 'claims_front': claims_front, 'nets': nets, 'open': open_questions,
           'posterior_best': posterior_best, 'draws': draws, 'variance': variance, 'lottery': lottery,
           'ladder_mnist': lambda: ladder('mnist'), 'ladder_usps': lambda: ladder('usps'),
-          'ladder_mnist60k': lambda: ladder('mnist60k'), 'speed_table': speed, 'pictures': pictures,
+          'ladder_mnist60k': lambda: ladder('mnist60k'), 'tried_mnist': lambda: tried('mnist'),
+          'tried_usps': lambda: tried('usps'), 'speed_table': speed, 'pictures': pictures,
           **posterior_tables.BLOCKS}
 
 

@@ -13,8 +13,8 @@ its settings; a trial is not run twice. A difference counts if it is larger
 than its standard error over the folds, which both trials share.
 
 results/modern_trials.csv also has trials that are no longer in the list below:
-of sharpness-aware steps, of mixup, and of averaging the weights, with the code
-of COMMIT; the seven first of rung 7 and 8 took 300 passes.
+sharpness-aware steps, mixup and averaged weights, with the code of commit
+bbf16cc, and rungs 7 and 8 with 300 passes.
 results/modern_trials_before.csv has those of the ladder before this one.
 """
 import fnmatch
@@ -33,6 +33,8 @@ KEY = ('dataset', 'trial', 'settings', 'fold')
 VALUES = ('misses', 'error', 'n', 'loss', 'distorted_error', 'seconds', 'teacher_seconds', 'recipe')
 WORDS = ('dataset', 'trial', 'settings', 'recipe')
 
+FOLDS = 5
+DISTORTED = modern.RUNGS[6]['distortions']          # of distorted_error, whatever the recipe
 LONG = modern.RUNGS[7]
 DISTILL = modern.RUNGS[8]['distill']
 
@@ -45,22 +47,15 @@ def trials():
         out |= {f'rung {n} rate {rate}': {**modern.RUNGS[n], 'rate': rate} for rate in rates}
     silu = dict(net=LONG['net'] | dict(unit='silu'))
     for name, changes in {
-        'silu': silu, 'gelu': dict(net=LONG['net'] | dict(unit='gelu')),
-        'distill temperature 4': dict(distill=DISTILL | dict(temperature=4.0)),
+        'silu': silu,
         'distill weight 1 temperature 4': dict(distill=DISTILL | dict(weight=1.0, temperature=4.0)),
-        'distill weight 1 temperature 4 rate .02': dict(distill=DISTILL | dict(weight=1.0, temperature=4.0), rate=0.02),
         'distill rate .02': dict(distill=DISTILL, rate=0.02),
         'distill silu': dict(distill=DISTILL, **silu),
-        'distill silu rate .02': dict(distill=DISTILL, **silu, rate=0.02),
+        'distill 250 copies': dict(distill=DISTILL | dict(copies=250)),
         'distill 500 passes': dict(distill=DISTILL, passes=500),
-        'distill silu 500 passes': dict(distill=DISTILL, **silu, passes=500),
     }.items():
         out[name] = {**LONG, **changes}
     return out
-
-
-FOLDS = 5
-DISTORTED = modern.RUNGS[6]['distortions']          # of distorted_error, whatever the recipe
 
 
 def digits(dataset, fold):
