@@ -37,7 +37,11 @@ def run(main):
             sys.stderr = open(os.devnull, 'w')
         sys.stdout.reconfigure(errors='backslashreplace')                # a name that the terminal cannot show
         try:
-            main()
+            try:
+                main()
+            except SystemExit as e:     # after --help argparse exits with 0, whether or not the text could be printed
+                if e.code:
+                    raise
             sys.stdout.flush()
         except OSError as e:
             if e.filename:              # of a file, and so a defect: files are guarded where they are touched
@@ -55,7 +59,7 @@ def run(main):
 
 
 def end(status, message, at_once):
-    """Say a last line and exit, without waiting for other threads if that is to be at once."""
+    """Print a last line and exit; with at_once, without waiting for other threads."""
     for fd, stream, text in (1, sys.stdout, ''), (2, sys.stderr, f'{message}\n' if message else ''):
         try:
             stream.write(text)
