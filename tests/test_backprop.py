@@ -294,7 +294,8 @@ def kept(folder):
 
 
 DAMAGE = {'empty': lambda b: b'', 'cut off': lambda b: b[:len(b) // 2], 'noise': lambda b: os.urandom(len(b)),
-          'a wrong bit': lambda b: b[:len(b) // 2] + bytes([b[len(b) // 2] ^ 1]) + b[len(b) // 2 + 1:], 'a folder': None}
+          'a wrong bit': lambda b: b[:len(b) // 2] + bytes([b[len(b) // 2] ^ 1]) + b[len(b) // 2 + 1:],
+          'a folder': None}
 
 
 @pytest.mark.parametrize('kind', ['nbi', 'nbc'])                         # the index, the code
