@@ -32,6 +32,7 @@ from support import cli, files, runs
 KEY = ('claim', 'setting', 'settings', 'dataset', 'seed')
 VALUES = (*RESULTS, 'seconds', 'curves')
 WORDS = ('setting', 'settings', 'dataset', 'curves')
+SPEED = 14              # the claim whose runs are timed: one at a time, on this machine
 
 load = functools.cache(files.load_digits)
 
@@ -116,12 +117,13 @@ def main():
     numbers, seeds = args.claims or sorted(CLAIMS), list(args.seeds)
     load(args.dataset)                  # ends here if it is not there
     where = {'workers': args.jobs, 'cluster': args.cluster}
-    rows, jobs, clock = [], None, [number for number in numbers if number == 14]
-    while jobs != (jobs := [job for number in numbers if CLAIMS[number]['jobs'] and number not in clock
-                            for job in jobs_of(number, rows, args.dataset, seeds)]):
-        rows = runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, threads=True, **where) if jobs else []
-    for number in clock:                # timed alone, on this machine
-        rows += runs.run_all(one_run, jobs_of(number, [], args.dataset, seeds), args.out, KEY, VALUES, WORDS,
+    rows, jobs, before = [], [], None
+    while jobs != before:               # the best rate, and what is run at it, is known once its grid has run
+        rows, before = runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, threads=True, **where), jobs
+        jobs = [job for number in numbers if CLAIMS[number]['jobs'] and number != SPEED
+                for job in jobs_of(number, rows, args.dataset, seeds)]
+    if SPEED in numbers:
+        rows += runs.run_all(one_run, jobs_of(SPEED, [], args.dataset, seeds), args.out, KEY, VALUES, WORDS,
                              threads=True, workers=1)
     print(shown(table(rows, numbers)))
 
