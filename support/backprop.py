@@ -42,8 +42,8 @@ if llvm.get_host_cpu_features().get('avx512f') and not (numba.config.CPU_FEATURE
     numba.config.CPU_FEATURES = llvm.get_host_cpu_features().flatten() + ',-prefer-256-bit'
 
 # The compiled code allocates nothing, so it needs no reference counts (_nrt), which would double the time to compile.
-# 'contract' allows fused multiply-adds; 'reassoc' lets sums be taken in any order, which is fixed once compiled. No flag
-# may assume that values are finite, as that is checked.
+# 'contract' allows fused multiply-adds; 'reassoc' lets sums be taken in any order, fixed once compiled. The flags that
+# assume finite values are off, as training has to stop at the first that is not.
 lean = {'error_model': 'numpy', '_nrt': False, 'no_cfunc_wrapper': True}
 part = numba.njit(fastmath={'contract'}, no_cpython_wrapper=True, **lean)
 
