@@ -158,16 +158,6 @@ def test_sixty_steps_end_with_autograds_weights(size):
     assert (backprop.outputs(net, X) - expected).abs().max() < 1e-5
 
 
-def test_the_published_first_pass():
-    real = {split: prepro.tensors(*d) for split, d in prepro.embedded().items()}
-    X, Y = real['train']
-    net = repro.Net()
-    backprop.train_pass(net, X, Y, rates_of(net, 0.03), range(len(X)))
-    train, test = (repro.measure(net, *real[split]) for split in ('train', 'test'))
-    assert (f'{train["loss"]:.3e}', train['misses']) == ('6.303e-02', 656)
-    assert (f'{test["loss"]:.3e}', test['misses']) == ('6.878e-02', 206)
-
-
 @pytest.mark.parametrize('n', [500, pytest.param(prepro.N_TRAIN, marks=pytest.mark.slow)])
 def test_a_pass_ends_with_autograds_weights(n):
     X, Y = prepro.tensors(*prepro.embedded()['train'])
