@@ -37,11 +37,7 @@ def run(main):
             sys.stderr = open(os.devnull, 'w')
         sys.stdout.reconfigure(errors='backslashreplace')                # a name that the terminal cannot show
         try:
-            try:
-                main()
-            except SystemExit as e:     # after --help argparse exits with 0, whether or not the text could be printed
-                if e.code:
-                    raise
+            main()
             sys.stdout.flush()
         except OSError as e:
             if e.filename:              # of a file, and so a defect: files are guarded where they are touched
@@ -113,8 +109,11 @@ def path(text):
 
 def parser(description, **options):
     """An ArgumentParser that shows a script's docstring as it stands."""
-    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
                                    **options)
+    # argparse's own exits with 0 where nothing can be printed
+    made.print_help = lambda file=None: print(made.format_help(), end='', file=file, flush=True)
+    return made
 
 
 # ---------------------------------------------------------------------------------------------------------------------
