@@ -8,12 +8,12 @@ Turn today's copies of the digits into the tensors of 1989: 16x16, gray, in
 
 writes data/<dataset>/train1989.pt and test1989.pt: a tuple (X, Y); X is
 float32 (n, 1, 16, 16) in [-1, 1]; Y is float32 (n, 10), +1 for the class and
--1 elsewhere; and last digits.json, which says what they are.
+-1 elsewhere. digits.json, which says what they are, is written last.
 
 mnist     7291 + 2007 digits drawn at random from MNIST, test digits first,
-          each resized from 28x28. The digits that --seed 1337 draws are
-          embedded in data/mnist1989.npz; --seed N draws others, from the
-          originals under --root, and calls them mnist-seedN.
+          each resized from 28x28. The draw of seed 1337 is embedded in
+          data/mnist1989.npz; --seed N draws others from the originals under
+          --root, as the data set mnist-seedN.
 usps      the 9298 zip-code digits that the paper used, as
           torchvision.datasets.USPS reads them: 16x16 as they are.
 mnist60k  all of MNIST, 60,000 + 10,000, resized in the same way.
@@ -42,8 +42,8 @@ MNIST_MD5 = {
     't10k-images-idx3-ubyte': '2646ac647ad5339dbf082846283269ea',
     't10k-labels-idx1-ubyte': '27ae3e4e09519cfbb04c329615203637',
 }
-# The digits of USPS as torchvision decodes them (pixels, then labels, one byte each). Copies of the archive differ in
-# how they write the same numbers, so it is the digits that are checked.
+# The digits of USPS as torchvision decodes them (pixels, then labels, one byte each). They are checked instead of the
+# archive, as copies of it write the same numbers in different ways.
 USPS_SHA256 = {
     'train': 'fb9d5298563b3e2e3acc4f25a0645e225c6740b5ad1dd2d44143118a0d79d7f2',
     'test': 'cc72fc5ff67bb244706aba3bcf5373f29093a0e37bc203c0d8bb476cd8ffb142',
@@ -96,7 +96,7 @@ def originals(folder, names, read):
     try:
         return {'train': read(True), 'test': read(False)}
     except BaseException as e:
-        for name in missing:            # a download that was cut off is not to be taken for the file
+        for name in missing:            # a download that was cut off must not be taken for the file
             if os.path.isfile(os.path.join(folder, name)):
                 os.remove(os.path.join(folder, name))
         if not isinstance(e, Exception):
@@ -118,7 +118,7 @@ def draw(digits, seed=SEED, order=('test', 'train')):
     {split: indices}: which digits of MNIST to use, 7291 and 2007 of them at random.
 
     The 2022 reproduction drew while looping over the *set* {'train', 'test'}, whose order changes from process to
-    process, so that its seed fixes one of two draws. Test first is the one that gives its published numbers.
+    process, so that its seed leaves two draws possible. Test first gives its published numbers.
     """
     rng = np.random.RandomState(seed)
     size = {'train': N_TRAIN, 'test': N_TEST}
@@ -167,8 +167,8 @@ def main():
                              'DIR/MNIST/raw, USPS in DIR/USPS (default: data)')
     parser.add_argument('--seed', type=cli.checked(int, 0, 2**32 - 1, f'a whole number from 0 to {2**32 - 1}'),
                         default=SEED, metavar='N',
-                        help=f'another draw of MNIST than the embedded one, which is that of seed {SEED}: the data set '
-                             'mnist-seedN')
+                        help=f'draw other digits of MNIST, as the data set mnist-seedN (default: {SEED}, the embedded '
+                             'draw, called mnist)')
     parser.add_argument('--rebuild', action='store_true',
                         help='make data/mnist1989.npz, the embedded draw, again from the originals under --root')
     args = parser.parse_args()

@@ -1,10 +1,10 @@
 """
-How fast is a training step? Not a test: run it by hand, on a quiet machine.
+How fast is a training step? Run it by hand, on an otherwise idle machine.
 
     python -m experiments.bench [--rounds 5] [--out results/bench.csv]
 
-One process, one core, except where it says otherwise; the candidates take
-turns, and the median of the rounds counts.
+One process on one core, except where it says otherwise. The candidates take
+turns, and each time is the median of the rounds.
 
 autograd, default threads   an eager PyTorch loop as the 2022 reproduction
                             wrote it, with PyTorch's own choice of threads
@@ -13,8 +13,8 @@ engine autograd             repro.py --engine autograd
 engine compiled             repro.py's default, support/backprop.py
 arithmetic limit            the step's multiply-adds, at the speed of a large
                             float32 matrix product on the same core
-cold start                  `python repro.py --passes 1` in a fresh copy, whose
-                            engine must be compiled, less the second run
+cold start                  `python repro.py --passes 1` in a fresh copy, where
+                            the engine is compiled, less a second run
 """
 import os
 import platform
@@ -35,7 +35,7 @@ from support import cli, files, runs
 
 
 def multiply_adds(net):
-    """Multiply-adds of one training step: one a connection for the sums, the deltas and the gradient, one a change."""
+    """Multiply-adds of a training step: one a connection for sums, deltas and gradient each, one a change of weight."""
     _, connections, parameters = net.counts()['all']
     deltas = connections - net.counts()['H1'][1]                         # no delta goes down from H1
     return connections + deltas + connections + parameters
@@ -118,8 +118,7 @@ def main():
             list(pool.map(lambda seed: repro.backprop.train_pass(repro.Net(seed), X, T, rates, order), range(n)))
 
     n = 2 * runs.cores()
-    whole = {}
-    whole[f'{n} seeds on all cores, a pass each'] = statistics.median(timed(seeds, n) for _ in range(args.rounds))
+    whole = {f'{n} seeds on all cores, a pass each': statistics.median(timed(seeds, n) for _ in range(args.rounds))}
     here = os.path.dirname(os.path.abspath(repro.__file__))
     with tempfile.TemporaryDirectory() as folder:
         def python(*argv, **env):
@@ -127,7 +126,7 @@ def main():
                                                 stderr=subprocess.DEVNULL, check=True, env={**os.environ, **env}))
 
         def cold_start():
-            """A fresh copy of the scripts and of the engine, and nothing that numba has kept."""
+            """The first run less the second, in a fresh copy of the scripts without numba's cache."""
             shutil.rmtree(os.path.join(folder, 'support'), ignore_errors=True)
             for name in ('prepro.py', 'repro.py'):
                 shutil.copy(os.path.join(here, name), folder)
@@ -148,21 +147,18 @@ def main():
     print(f'{machine()}; Python {platform.python_version()}, torch {torch.__version__}')
     print(f'{step:,} multiply-adds a training step\n')
     print(f'{"a pattern":38}{"us":>10}{"/ compiled":>12}{"/ limit":>10}')
-    rows = []
     for name, t in us.items():
         print(f'{name:38}{t:10.2f}{t / compiled:12.2f}{t / limit:10.2f}')
-        rows.append((name, t / 1e6))
     training = repro.PASSES * len(X) * seconds['engine compiled']
     print(f'\n{"whole":38}{"s":>10}')
     for name, t in whole.items():
         print(f'{name:38}{t:10.2f}')
-        rows.append((name, t))
     extra = (whole['python repro.py, 23 passes'] - whole['import torch']) / training
     print(f'{"of that 23 passes of training":38}{training:10.2f}')
     print(f'\npython repro.py less the import of torch takes {extra:.2f} times the training itself')
     if args.out:
         files.write_file(args.out, ('what,seconds,machine\n' + ''.join(
-            f'"{name}",{t:.6g},"{machine()}"\n' for name, t in rows)).encode())
+            f'"{name}",{t:.6g},"{machine()}"\n' for name, t in (seconds | whole).items())).encode())
 
 
 if __name__ == '__main__':

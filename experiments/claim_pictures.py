@@ -5,8 +5,8 @@ gradient), 6 (rates), 8 (redundancy), 9 (kernels), 11 (maps), 12 (constraints).
     python -m experiments.claim_pictures         # all, from results/claims.csv
     python -m experiments.claim_pictures 5 12    # some of them
 
-They are results/claim_N.png. A picture is skipped where its runs are missing;
-9 trains a net on the spot.
+They are results/claim_N.png. A picture is skipped if its runs are missing; 9
+trains a net on the spot.
 """
 import os
 import statistics
@@ -24,12 +24,12 @@ COLORS = (BLUE, ORANGE, GREEN, BLACK, GRAY, '#CC79A7', '#D55E00', '#56B4E9')    
 
 
 def mean_curve(curves):
-    """The point by point geometric mean of curves of one length."""
+    """The geometric mean, point by point, of curves of one length."""
     return np.exp(np.log(np.maximum(np.array(curves), 1e-9)).mean(0))
 
 
 def ticks(axis, *numbers):
-    """Numbers as they are on a logarithmic axis."""
+    """Label a logarithmic axis at these numbers, written out, and nowhere else."""
     axis.set_ticks(numbers, [f'{n:,}' for n in numbers])
     axis.set_ticks([], minor=True)
 
@@ -40,7 +40,7 @@ def bars(values):
 
 
 def draw_5(rows):
-    """Training MSE and test error against passes over the data, each run of the stochastic gradient and the true one."""
+    """Training MSE and test error against passes: each run of the stochastic gradient and of the true gradient."""
     fig, axes = canvas(3.6, 1, 2)
     for how, color in zip(learning.RATES_5, (BLUE, GREEN, ORANGE, BLACK)):
         name = learning.best_5(rows, how)
@@ -93,7 +93,7 @@ def draw_8(rows):
 
 
 def draw_9(rows):
-    """H1's kernels of one net, what the templates make of them, and how much they explain, before and after."""
+    """H1's kernels of one net, their fit by the templates, and how much that explains before and after training."""
     found = of(rows, 'paper')
     if not found:
         return None

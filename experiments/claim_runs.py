@@ -1,6 +1,6 @@
 """
-What the claims' experiments share: nets, ways of learning, what is watched in a net while it learns; and what the
-rows of their runs say.
+What the claims' experiments share: nets, ways of learning, what is watched in a net while it learns, and how the rows
+of their runs are read.
 """
 import math
 import statistics
@@ -16,7 +16,7 @@ from support import runs
 
 BASE = RECIPES['paper']
 TUNING = 2              # seeds on which a rate is chosen
-FEW = 5                 # seeds of the claims that say so, instead of all
+FEW = 5                 # seeds, instead of all, where a claim says so
 SIXTEENTH = 16          # parts into which a pass is cut where its beginning is looked at
 FLAT = 0.95             # |y| / A, beyond which the slope is less than a tenth of its largest
 OPERATING = 1.0         # |S s|, up to which tanh has 0.42 of its largest slope
@@ -32,8 +32,8 @@ def scheme(n):
     """
     A connection table for n maps in H1 and in H2, each map of H2 seeing two thirds of H1's, as TABLE is for 12.
 
-    For multiples of 3, three blocks of maps that leave out one third each; otherwise maps in a row, rounded up, a row
-    that starts one further for each map.
+    For multiples of 3 there are three blocks of maps, each of which leaves out a third of H1's. Otherwise each map of
+    H2 sees a row of neighbors, two thirds rounded up, that starts one further on than the row of the map before.
     """
     if n % 3 == 0:
         third = n // 3
@@ -55,7 +55,7 @@ def layers_of(kind):
 
 
 def build(settings, seed):
-    """(net, its engine) of a run's settings: those of a recipe of repro.py, and those below."""
+    """(net, its engine) of a run's settings, which are those of a recipe of repro.py and the ones below."""
     kind = settings['net']
     if kind in ('conv', 'full'):
         return repro.build({name: value for name, value in settings.items() if name not in OURS}, seed)[0], 'compiled'
@@ -67,11 +67,11 @@ def build(settings, seed):
 # ---------------------------------------------------------------------------------------------------------------------
 # learning. Settings beyond repro.py's:
 #   net        one of layers_of's, or 'lenet1', with logistic and width as for nets.Net
-#   optimizer  'batch' and 'batch newton' as well: one update a pass, by the gradient of all patterns
-#   part       train on every part-th digit, beginning with number seed % part; passes is then so many times as many
-#   chunks     cut each pass into sixteenths, every sixteenth digit, and present only the first so many of them in turn
-#   at         when to measure: after so many passes, or sixteenths of a pass
-#   watch      names of functions below that look at the net then
+#   optimizer  'batch' and 'batch newton' too: one update a pass, by the gradient of all patterns
+#   part       train on every part-th digit, from number seed % part on
+#   chunks     cut the digits into sixteenths, every sixteenth digit, and present the first `chunks` of them in turn
+#   at         the passes, or sixteenths of a pass, after which to measure
+#   watch      what to measure then: names in WATCH
 OURS = ('part', 'chunks', 'at', 'watch')
 
 
@@ -90,8 +90,8 @@ def learning(net, engine, X, Y, settings):
 
 
 def whole(net, X):
-    """net(X) for a repro.Net, fast for many patterns: H2 is a product with a matrix (H1's units, H2's units)."""
-    if not hasattr(net, 'links'):       # which of H2's weights, from 1 on, each cell of the matrix holds; 0 is none
+    """net(X) for a repro.Net, fast for many patterns: H2's sums are H1's outputs times a matrix."""
+    if not hasattr(net, 'links'):       # which of H2's weights, from 1 on, each cell of the matrix holds; 0: none
         maps1, maps2 = len(net.H1w), len(net.H2w)
         numbers = torch.zeros(maps2, maps1, 5, 5)
         for m, row in enumerate(net.table):
@@ -130,7 +130,7 @@ def batch_learning(net, X, Y, passes, rate, optimizer, damping=0.0, patterns=500
 
 
 def watch_loss(net, engine, splits):
-    """The learning curves: what repro.measure says of both splits."""
+    """The learning curves: MSE and error of both splits."""
     measured = {split: repro.measure(net, *XY, engine) for split, XY in splits.items()}
     return {f'{split}_{key}': [m[key]] for split, m in measured.items() for key in ('loss', 'error')}
 
@@ -141,7 +141,7 @@ def watch_train(net, engine, splits):
 
 
 def watch_weights(net, engine, splits):
-    """The norm of all weights, and of the output's; and of the outputs, how many % are in the flat spot (FLAT)."""
+    """The norm of all weights, that of the output's weights, and the % of outputs in the flat spot (FLAT)."""
     out = repro.engine_called(engine).outputs(net, splits['train'][0])
     weights = net.state_dict().values()
     flat = out.abs() > FLAT * net.A
@@ -150,7 +150,7 @@ def watch_weights(net, engine, splits):
 
 
 def watch_sums(net, engine, splits):
-    """Layer by layer, the total inputs' standard deviation and how many % are within the OPERATING range."""
+    """Layer by layer, the standard deviation of the total inputs, and the % of them in the OPERATING range."""
     with torch.no_grad():
         ys = [y / net.A for y in net.layers(splits['train'][0][:1000])]
     return {'spread': [float(torch.atanh(y.double().clamp(-1 + 1e-7, 1 - 1e-7)).std() / net.S) for y in ys],
@@ -160,10 +160,10 @@ def watch_sums(net, engine, splits):
 WATCH = {'loss': watch_loss, 'train': watch_train, 'weights': watch_weights, 'sums': watch_sums}
 
 # ---------------------------------------------------------------------------------------------------------------------
-# what rows say
+# reading rows
 
 def curve(row, name):
-    """The numbers of a row's curve, [] if it has none of that name."""
+    """The numbers of a row's curve; [] if it has no curve of that name."""
     found = dict(part.split('=') for part in row['curves'].split(';') if part)
     return [float(v) for v in found.get(name, '').split()]
 
@@ -210,7 +210,7 @@ def differ(a, b):
 
 
 def verdict(*parts):
-    """Of parts that are True or False: all, some or none of them hold."""
+    """The verdict on a claim whose parts hold (True) or do not."""
     return HOLDS if all(parts) else PART if any(parts) else NOT
 
 
@@ -226,7 +226,7 @@ def missing(rows):
 
 
 def first_passes(row, name, level):
-    """After how many moments of `at`, 1, 2 and so on, a curve is at level or below; if never, one more than all."""
+    """Which moment of `at`, from 1 on, is the first with a curve at or below level; if none, one more than the last."""
     numbers = curve(row, name)
     return next((n for n, v in enumerate(numbers, 1) if v <= level), len(numbers) + 1)
 
@@ -244,9 +244,9 @@ CLAIMS = {}             # {claim: {'words', 'section', 'jobs', 'verdict'}}
 
 def claim(number, words, section, jobs=None):
     """
-    Decorator of the function that measures and judges: verdict(rows) -> (what was measured, verdict), rows those of
-    this claim. jobs(rows, seeds) -> [(setting, seed)], the runs it needs, as far as rows tell: the best rate follows
-    its grid.
+    Decorator of a claim's verdict(rows) -> (what was measured, verdict), where rows are the claim's own.
+    jobs(rows, seeds) -> [(setting, seed)]: the runs that it needs, as far as rows tell, since which rate is best is
+    known once its grid has run.
     """
     def enter(function):
         CLAIMS[number] = {'words': words, 'section': section, 'jobs': jobs, 'verdict': function}

@@ -4,15 +4,14 @@ Every claim of the paper, measured.
     python -m experiments.claims            # all
     python -m experiments.claims 5 6        # some, by number
 
-Besides its table of results the paper says a dozen things in words. Each has a
-section in claims_of_learning.py or claims_of_nets.py: the words; the
-experiment, where one can be made; and the rule, written down before the runs,
-that turns its outcome into a verdict. A claim holds, holds in part, does not
-hold, or cannot be told.
+Besides its table of results the paper makes a dozen claims in words. Each has a
+section in claims_of_learning.py or claims_of_nets.py: its words; the
+experiment, where there can be one; and the rule for the verdict, written down
+before the runs. A claim holds, holds in part, does not hold, or cannot be told.
 
 Each run is a row of a CSV file, so that the command may be interrupted and
 repeated. Nothing is chosen on test digits: where a claim compares two ways of
-learning, each has the rate that gives the lowest training MSE, over a grid. A
+learning, each has the rate of a grid that gives the lowest training MSE. A
 difference counts if it is more than two standard errors.
 """
 import functools
@@ -21,18 +20,19 @@ import os
 import textwrap
 
 import repro
-from experiments import claims_of_learning, claims_of_nets, lenet1      # noqa: F401 (the first two enter their claims)
+from experiments import claims_of_learning, claims_of_nets, lenet1      # noqa: F401 (which fill CLAIMS)
 from experiments.claim_runs import CLAIMS, SETTINGS, WATCH, build, learning
 from repro import RESULTS
 from support import cli, files, runs
 
 # ---------------------------------------------------------------------------------------------------------------------
-# runs. settings of a row: the fingerprint of its setting's settings. curves: 'name=v v v;...', the numbers that were
-# watched, one after the other for each moment in `at`
+# runs. A row's settings are the fingerprint of its setting. Its curves are what was watched: 'name=v v v;...', one or
+# more numbers for each moment in `at`
 
 KEY = ('claim', 'setting', 'settings', 'dataset', 'seed')
 VALUES = (*RESULTS, 'seconds', 'curves')
 WORDS = ('setting', 'settings', 'dataset', 'curves')
+SPEED = 14              # the claim whose runs are timed: one at a time, on this machine
 
 load = functools.cache(files.load_digits)
 
@@ -71,7 +71,7 @@ def one_run(claim, setting, settings, dataset, seed):
 # the table
 
 def jobs_of(number, rows, dataset, seeds):
-    """The jobs of a claim, as far as the rows that are there tell: the best rate comes after its grid."""
+    """The jobs of a claim that are known so far: which rate is best is known once the rows have its grid."""
     mine = [row for row in rows if row['claim'] == number]
     return [{'claim': number, 'setting': name, 'settings': runs.fingerprint(SETTINGS[number][name]), 'dataset': dataset,
              'seed': seed} for name, seed in dict.fromkeys(CLAIMS[number]['jobs'](mine, seeds))]
@@ -85,7 +85,7 @@ def read(path):
 
 
 def table(rows, numbers=None):
-    """Lines [number, claim, section, measured, verdict], of the rows of one data set."""
+    """Lines [number, claim, section, measured, verdict], from the rows of one data set."""
     lines = []
     for number, one in sorted(CLAIMS.items()):
         if numbers is None or number in numbers:
@@ -117,12 +117,13 @@ def main():
     numbers, seeds = args.claims or sorted(CLAIMS), list(args.seeds)
     load(args.dataset)                  # ends here if it is not there
     where = {'workers': args.jobs, 'cluster': args.cluster}
-    rows, jobs, clock = [], None, [number for number in numbers if number == 14]
-    while jobs != (jobs := [job for number in numbers if CLAIMS[number]['jobs'] and number not in clock
-                            for job in jobs_of(number, rows, args.dataset, seeds)]):
-        rows = runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, threads=True, **where) if jobs else []
-    for number in clock:                # timed alone, on this machine
-        rows += runs.run_all(one_run, jobs_of(number, [], args.dataset, seeds), args.out, KEY, VALUES, WORDS,
+    rows, jobs, before = [], [], None
+    while jobs != before:               # the best rate, and what is run at it, is known once its grid has run
+        rows, before = runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, threads=True, **where), jobs
+        jobs = [job for number in numbers if CLAIMS[number]['jobs'] and number != SPEED
+                for job in jobs_of(number, rows, args.dataset, seeds)]
+    if SPEED in numbers:
+        rows += runs.run_all(one_run, jobs_of(SPEED, [], args.dataset, seeds), args.out, KEY, VALUES, WORDS,
                              threads=True, workers=1)
     print(shown(table(rows, numbers)))
 

@@ -1,7 +1,7 @@
 """
 The claims about learning, sections 4 and 5: the unit, the targets, the initial weights, the stochastic gradient,
-Newton's method, and how quickly it all goes. Of each: the words; the experiment; the rule by which its outcome makes
-a verdict, written down before the runs. python -m experiments.claims runs them.
+Newton's method, and the speed of convergence. Each has its words, its experiment, and the rule for its verdict, written
+down before the runs. python -m experiments.claims runs them.
 """
 import math
 import statistics
@@ -40,12 +40,12 @@ def jobs_2(rows, seeds):
 @claim(2, 'symmetric functions "are believed to yield faster convergence"', '4', jobs_2)
 def verdict_2(rows):
     """
-    The paper's unit, tanh, against the logistic unit, 1 / (1 + e**-s), with outputs from 0 to 1 and targets scaled
-    alike; with plain gradient descent and with Newton's method; each unit at the best rate of its own, and from the
-    better of two initial ranges, 2.4/F and with F's square root.
+    The paper's unit, tanh, against the logistic unit, 1 / (1 + e**-s), with outputs from 0 to 1 and targets scaled to
+    match; with plain gradient descent and with Newton's method. Each unit has its own best rate, and the better of two
+    initial ranges, 2.4/F and 2.4 over F's square root.
 
     Measured: passes until 2% of the training digits are wrong, 24 if that takes more than 23.
-    Rule: of the two methods, for how many tanh needs fewer passes.
+    Rule: for how many of the two methods tanh needs fewer passes.
     """
     faster, words = [], []
     for method in ('sgd', 'newton'):
@@ -83,7 +83,7 @@ def verdict_3(rows):
 
     Measured: how much the norm of the output's weights grows from pass 50 to pass 100; how many outputs are in the flat
     spot at the end (|y| > 0.95, where the slope is less than a tenth of its largest).
-    Rule: (a) at 0.8, the paper's level here, the growth is less than half that at 1.0; (b) at 0.8 less than 5% of
+    Rule: (a) at 0.8, the level of `paper`, the growth is less than half that at 1.0; (b) at 0.8 less than 5% of the
     outputs are in the flat spot, and at 1.0 more than half.
     """
     grown, flat = {}, {}
@@ -117,8 +117,8 @@ def jobs_4(rows, seeds):
 @claim(4, '2.4/F "tends to keep the total inputs within the operating range of the sigmoid"', '4', jobs_4)
 def verdict_4(rows):
     """
-    The weighted sums of the net as it is drawn, over 1,000 training digits, with 2.4/F and with F's square root, as
-    many read it; and the first five passes from either, with the paper's Newton's method and with plain gradient
+    The weighted sums of the untrained net over 1,000 training digits, with initial weights within 2.4/F, or 2.4 over
+    F's square root, as many read it; and the first five passes from either, by Newton's method and by plain gradient
     descent.
 
     Rule: for 2.4/F as printed, in how many of the four layers at least 95% of the sums are within +-1, where tanh's
@@ -184,7 +184,7 @@ def curve_5(row):
 
 
 def where(xs, ys, level):
-    """The x at which ys first comes down to level, on a log scale between two points; inf if never."""
+    """The x at which ys first comes down to level, interpolated on a log scale; inf if it never does."""
     for n, y in enumerate(ys):
         if y <= level:
             if n == 0 or y == ys[n - 1]:
@@ -197,13 +197,13 @@ def where(xs, ys, level):
 @claim(5, 'the stochastic gradient converges much faster than the true gradient, to more robust solutions', '4', jobs_5)
 def verdict_5(rows):
     """
-    An update after each pattern against an update after each pass, by the gradient of all patterns, each at the best
-    rate of its own: the stochastic gradient for 23 passes, the true gradient (tuned over 300 passes) for 2,000, 5
-    seeds. With one rate for all weights, and with Newton's rates. "Robust" is taken to be the test error where both
-    have the same training MSE: the lowest to which every run of both comes.
+    An update after each pattern, by the stochastic gradient, against an update after each pass, by the gradient of all
+    patterns, each at its own best rate; with one rate for all weights, and with Newton's rates. The stochastic gradient
+    has 23 passes, the true gradient 2,000 (its rate is tuned over 300) and 5 seeds. "Robust" is taken to be the test
+    error at the same training MSE, the lowest that every run of both reaches.
 
-    Rule, for one rate and for Newton's: (a) the stochastic gradient needs a tenth of the passes to that training MSE,
-    or less; (b) its test error there is lower. All four: holds; none: does not hold.
+    Rule, for one rate and for Newton's: (a) the stochastic gradient needs at most a tenth of the passes to reach that
+    training MSE; (b) its test error there is lower. All four: holds; none: does not hold.
     """
     parts, words = [], []
     for how in ('', ' newton'):
@@ -214,7 +214,7 @@ def verdict_5(rows):
         level = max(min(losses) for both in curves for _, losses, _ in both)
         passes, errors = ([[where(one[what], one[1], level) for one in both] for both in curves] for what in (0, 2))
         parts += [statistics.fmean(passes[0]) * FASTER <= statistics.fmean(passes[1]), differ(*errors) < 0]
-        ends = sorted(losses[-1] for _, losses, _ in curves[1])      # one run that gets stuck makes the level high
+        ends = sorted(losses[-1] for _, losses, _ in curves[1])      # a single run that gets stuck raises the level
         words.append(f'{"Newton" if how else "one rate"}: to a training MSE of {level:.1e} stochastic '
                      f'{pm(passes[0], 1)} passes, true {pm(passes[1], 0)}; test error there {pm(errors[0])}% and '
                      f'{pm(errors[1])}% (rates {rate_of(names[0])}, {rate_of(names[1])}; the runs of the true '
@@ -240,7 +240,7 @@ def jobs_6(rows, seeds):
 
 
 def losses_6(rows, how):
-    """{rate: the geometric mean of the training MSE after 23 passes}, of rates at which no run diverged."""
+    """{rate: the geometric mean of the training MSE after 23 passes}, for rates at which no run diverged."""
     found = {rate: [row['train_loss'] for row in rows if row['setting'] == f'{how} {rate}'] for rate in RATES_6[how]}
     return {rate: math.exp(statistics.fmean(map(math.log, losses)))
             for rate, losses in found.items() if losses and all(map(math.isfinite, losses))}
@@ -248,8 +248,8 @@ def losses_6(rows, how):
 
 def width(losses, factor=FACTOR):
     """
-    For how many decades of rate the loss is within a factor of its lowest, around that; {rate: loss}, read along
-    straight lines on log scales. Where the next rate diverged, or there is none, the range ends.
+    The width, in decades of rate, of the range around the lowest loss in which the loss is within a factor of it.
+    losses, {rate: loss}, are interpolated on log scales. The range ends where the next rate diverged, or there is none.
     """
     xs = [math.log10(rate) for rate in sorted(losses)]
     ys = [math.log(losses[rate]) for rate in sorted(losses)]
@@ -271,7 +271,7 @@ def verdict_6(rows):
     Newton's method and plain gradient descent at rates over four decades, 23 passes, 5 seeds.
 
     Measured: training MSE at each rate; for how many decades of rate it is within a factor 2 of the best.
-    Rule: (a) "no tremendous increase": Newton's method needs more than a third of the 23 passes to come to the lowest
+    Rule: (a) "no tremendous increase": Newton's method needs more than a third of the 23 passes to reach the lowest
     training MSE of plain descent; (b) "reliably": its range is wider by half a decade or more.
     """
     losses = {how: losses_6(rows, how) for how in RATES_6}
@@ -303,13 +303,13 @@ def jobs_8(rows, seeds):
 @claim(8, 'convergence is extremely quick, in part by the "high redundancy of real data"', '5', jobs_8)
 def verdict_8(rows):
     """
-    The same number of presentations, of all the digits, and of 1/2, 1/4, 1/8 and 1/16 of them, again and again. If
+    The same number of presentations of all the digits, and of 1/2, 1/4, 1/8 and 1/16 of them again and again. If the
     data is redundant, the first presentations teach as much from an eighth as from all. Newton's rates are estimated
-    anew for each sixteenth of a pass.
+    again for each sixteenth of a pass.
 
     Measured: presentations until 20% and 10% of the test digits are wrong.
-    Rule: (a) with all the digits, 10% takes one pass or less; (b) with an eighth of them, 20% takes no more than a
-    quarter more presentations than with all.
+    Rule: (a) with all the digits, 10% takes at most one pass; (b) with an eighth of them, 20% takes at most a quarter
+    more presentations than with all.
     """
     needed, xs = {}, [n / SIXTEENTH for n in AT_8]
     for name in SETTINGS[8]:

@@ -1,7 +1,7 @@
 """
 The claims about the net and what it does, sections 3, 5 and 5.1: its size, results, kernels, mistakes and speed; fewer
-maps, no constraints, and the net that came after it. Of each: the words; the experiment; the rule by which its outcome
-makes a verdict, written down before the runs. python -m experiments.claims runs them.
+maps, no constraints, and the net that came after it. Each has its words, its experiment, and the rule for its verdict,
+written down before the runs. python -m experiments.claims runs them.
 """
 import contextlib
 import os
@@ -32,7 +32,7 @@ def verdict_1(rows):
 @claim(7, 'train 0.14%, test 5.0%, 12.1% rejected for 1%; MSE 2.5e-3 and 1.8e-2', '5')
 def verdict_7(rows):
     """
-    No run of its own. experiments/compare.py measures the table of results; experiments/posterior.py tells which test
+    No run of its own. experiments/compare.py measures the table of results; experiments/posterior.py infers which test
     results follow from the training results.
     """
     return 'see the table of results, and what was done in 1989', ''
@@ -47,9 +47,9 @@ SETTINGS[9] = {'paper': BASE | {'at': (0, PASSES), 'watch': ['kernels']}}
 
 def templates():
     """
-    {kind: orthonormal kernels (n, 25)}: the first derivatives of a Gaussian on 5x5 (across, down); the second (across,
-    down, mixed); and the sum of the two pure second derivatives, which is a center and its surround. All without their
-    mean. Center and surround lie within the space of the second derivatives.
+    {kind: orthonormal kernels (n, 25)}, each less its mean: the first derivatives of a Gaussian on 5x5 (across, down);
+    the second (across, down, mixed); and center and surround, the sum of the two pure second derivatives, which lies in
+    the space of the second.
     """
     y, x = torch.meshgrid(torch.arange(-2., 3), torch.arange(-2., 3), indexing='ij')
     G, s2 = torch.exp(-(x**2 + y**2) / (2 * SIGMA**2)), SIGMA**2
@@ -64,14 +64,14 @@ def templates():
 
 def explained(kernels):
     """
-    {kind: (n,)}: of each kernel (n, 1, 5, 5), without its mean, the share of its sum of squares that the templates of a
-    kind explain; random kernels have 1/24 a template. `on`: center's share, negative where the surround is positive.
+    {kind: (n,)}: how much of the sum of squares of each kernel (n, 1, 5, 5), less its mean, the templates of a kind
+    explain; each explains 1/24 of a random kernel. `on` is center's share, negative where the surround is positive.
     """
     k = kernels.flatten(1).double()
     k = k - k.mean(1, keepdim=True)
     k = k / k.norm(dim=1, keepdim=True).clamp_min(1e-12)
     shares = {kind: (k @ t.T).square().sum(1) for kind, t in templates().items()}
-    center = templates()['center'][0]   # of either sign: that of its middle counts
+    center = templates()['center'][0]   # QR leaves its sign open: that of its middle decides
     return shares | {'on': shares['center'] * torch.sign(k @ center * center[12])}
 
 
@@ -90,9 +90,9 @@ def jobs_9(rows, seeds):
 @claim(9, 'some kernels are like spatial derivatives or off-center on-surround detectors', '5', jobs_9)
 def verdict_9(rows):
     """
-    The share of each of H1's twelve kernels that first and second derivatives of a Gaussian explain (center and
-    surround is the sum of two second derivatives): five templates, which explain 5/24 = 21% of a random kernel.
-    Before training and after. What is merely smooth within the window is explained as well.
+    How much of each of H1's twelve kernels the first and second derivatives of a Gaussian explain, before training and
+    after (center and surround is the sum of two second derivatives). The five templates explain 5/24 = 21% of a random
+    kernel. They also explain kernels that are merely smooth.
 
     Rule: (a) the mean share is higher after training than before; (b) it is half or more.
     """
@@ -119,10 +119,9 @@ def verdict_9(rows):
 @claim(10, 'most of the mistakes are due to erroneous segmentation', '5')
 def verdict_10(rows):
     """
-    No run. The claim is about how digits were cut out of zip codes. The digits as they are today are cut out,
-    normalized and deslanted; the zip codes around them are not there, and nobody has said which digits were cut
-    wrongly. The pictures of the mistakes (results/wrong.png) show some with pieces of a neighbor, or cut off, and
-    many that are whole.
+    No run. The claim is about how digits were cut out of zip codes. Today's digits are cut out, normalized and
+    deslanted; the zip codes around them are lost, and nobody has said which digits were cut wrongly. The mistakes
+    (results/wrong.png) include digits with pieces of a neighbor, or cut off, and many that are whole.
     """
     return 'the mistakes can be looked at (results/wrong.png), the zip codes that they were cut from cannot', OPEN
 
@@ -145,10 +144,10 @@ def parameters(maps):
 @claim(11, '"Other networks with fewer feature maps were tried but produced worse results"', '5', jobs_11)
 def verdict_11(rows):
     """
-    2 to 24 maps in H1 and as many in H2, which sees two thirds of H1's by the same kind of scheme (scheme); all else as
-    the paper's net, whose rate was fitted for 12 maps.
+    2 to 24 maps in H1 and as many in H2, each of which sees two thirds of H1's (claim_runs.scheme); all else is as in
+    the paper's net, whose rate was fitted with 12 maps.
 
-    Rule: of 2, 4, 6, 8 and 10 maps, how many have a higher test error than 12.
+    Rule: how many of the nets of 2, 4, 6, 8 and 10 maps have a higher test error than that of 12.
     """
     errors = {maps: [row['test_error'] for row in of(rows, f'{maps} maps')] for maps in MAPS}
     if not all(errors.values()):
@@ -173,7 +172,7 @@ SETTINGS[12] = {f'{name}, 1/{part}, rate {rate}': one | {'rate': rate, 'part': p
 
 
 def name_12(rows, name, part):
-    """The setting of a net on a part of the digits, at the best rate on all of them."""
+    """The setting of a net on a part of the digits, with the rate that is best on all of them."""
     if name not in TUNED:
         return f'{name}, 1/{part}, rate {NETS[name]["rate"]}'
     found = best(rows, [f'{name}, 1/1, rate {rate}' for rate in RATES_12])
@@ -195,13 +194,14 @@ def errors_12(rows, name, part, key='test_error'):
 @claim(12, 'unconstrained nets generalize badly; constraints reduce the training data needed', '5, 5.1', jobs_12)
 def verdict_12(rows):
     """
-    Against the paper's net: fully connected nets of 10 to 160 hidden units, and of two hidden layers (256-60-30-10);
-    and a net with the same windows whose weights are not shared, 64,660 free parameters (the latter two 5 seeds,
-    their rates tuned). Trained on 1/16, 1/8, 1/4, 1/2 of the digits and on all, with as many presentations of each:
-    23 passes over all, 368 over a sixteenth.
+    The paper's net is compared with fully connected nets of 10 to 160 hidden units, with a fully connected net of two
+    hidden layers (256-60-30-10), and with a net that has the same windows but shares no weights (64,660 free
+    parameters). The last two have 5 seeds, and rates of their own. Each net is trained on 1/16, 1/8, 1/4 and 1/2 of the
+    digits and on all of them, always with the same number of presentations: 23 passes over all the digits, 368 over a
+    sixteenth.
 
-    Rule: (a) on all the digits, every other net has a higher test error than the paper's; (b) the paper's net needs
-    half the digits, or less, to reach the test error that the best fully connected net has on all.
+    Rule: (a) on all the digits, every other net has a higher test error than the paper's; (b) the paper's net needs at
+    most half the digits to reach the test error that the best fully connected net has on all.
     """
     if not all(errors_12(rows, name, part) for name in NETS for part in PARTS):
         return missing(rows)
@@ -235,11 +235,11 @@ def jobs_13(rows, seeds):
        jobs_13)
 def verdict_13(rows):
     """
-    That net (experiments/lenet1.py), 30 passes by Newton's method, its rate tuned on training MSE, 5 seeds. It was
-    trained on 2,549 printed digits besides, which are lost.
+    That net (experiments/lenet1.py): 30 passes by Newton's method, the rate tuned on training MSE, 5 seeds. It was also
+    trained on 2,549 printed digits, which are lost.
 
-    Rule: holds if the mean rejection is 9% or less, or 9% is within two standard deviations of the seeds; holds in part
-    if it is at least less than the 12.1% of the paper's net.
+    Rule: holds if the mean rejection is at most 9%, or above it by at most two standard deviations over seeds; holds in
+    part if it is below the 12.1% of the paper's net.
     """
     name = best(rows, list(SETTINGS[13]))
     found = of(rows, name) if name else []
@@ -265,7 +265,7 @@ def jobs_14(rows, seeds):
 
 
 def photograph(image, path):
-    """A digit (16, 16) in [-1, 1] as a picture file of dark ink on light paper, some sixty times as large."""
+    """Save a digit (16, 16) in [-1, 1] as a picture of dark ink on light paper, each pixel 20x20."""
     from PIL import Image                                                # comes with matplotlib
     gray = ((1 - image) / 2 * 200 + 30).round().to(torch.uint8).numpy()
     page = Image.new('L', PHOTOGRAPH, 230)
@@ -274,7 +274,7 @@ def photograph(image, path):
 
 
 def timing(settings, splits, seed):
-    """Digits a second, one after the other on one core, from a normalized digit or a picture file to its class."""
+    """A row's values: digits a second, one at a time on one core, from a normalized digit or a picture to its class."""
     X, _ = splits['test']
     X = X[:settings['digits']]
     net, _ = repro.build(BASE, seed)
@@ -304,8 +304,8 @@ def timing(settings, splits, seed):
 @claim(14, '"more than 30" normalized digits a second; 10 to 12 from camera to class', '5', jobs_14)
 def verdict_14(rows):
     """
-    On a DSP-32C. Ours: one core of this machine, one digit at a time, without start-up: from normalized digits; and
-    from a picture file of 640 x 480, read, cut out and normalized by experiments/predict.py.
+    The paper's numbers are for a DSP-32C. Ours are for one core of this machine, one digit at a time, without start-up:
+    from normalized digits; and from picture files of 640x480, which experiments/predict.py reads, crops and normalizes.
 
     Rule: (a) more than 30 a second; (b) more than 12.
     """

@@ -6,10 +6,10 @@ many seeds.
     python -m experiments.compare open             # a group: the open questions
     python -m experiments.compare sgd rate_0.01    # some recipes
 
-A recipe is every setting of a net and its training; the runs of one differ in
-nothing but the seed of the initial weights. Each run is a row of a CSV file.
-Runs that are there already are not done again, so that a command may be
-interrupted and repeated, and continued on other machines.
+A recipe is every setting of a net and its training; its runs differ only in the
+seed of the initial weights. Each run is a row of a CSV file. Runs that are in
+the file are not done again, so that a command may be interrupted and repeated,
+and continued on other machines.
 """
 import functools
 import math
@@ -69,13 +69,13 @@ VARIANTS = {        # the open questions, one at a time: what is changed in `pap
     **{f'rate_{rate}': ('rate over two decades', {'rate': rate})
        for rate in (0.0002, 0.0005, 0.001, 0.005, 0.01, 0.02)},
 }
-FIT = {             # what `paper` was fitted with: runs that measure no test digit
+FIT = {             # the grid on which `paper` was fitted: runs that measure no test digit
     f'fit_{unit}_{level}_{rate}_{damping}':
         ('one point of the fit', BASE['paper'] | settings | {'level': level, 'rate': rate, 'damping': damping})
     for unit, settings, levels in (('tanh', {}, (0.7, 0.8, 0.9)), ('lecun', LECUN_UNIT, (1.0, 1.37)))
     for level in levels for rate in (0.0005, 0.001, 0.002, 0.004) for damping in (0.01, 0.03, 0.1)
 }
-# MNIST drawn anew from all of it, as prepro.draw draws, by the settings of `reference`; with --dataset mnist60k
+# the settings of `reference` on draws from all of MNIST, as prepro.draw makes them; with --dataset mnist60k
 DRAWS = {name: (f"the reference's draw of MNIST, {order[0]} digits first",
                 BASE['reference'] | {'draw': {'seed': prepro.SEED, 'order': order}})
          for name, order in (('test_first', ['test', 'train']), ('train_first', ['train', 'test']))}
@@ -84,10 +84,10 @@ TWENTY = {f'draw_{seed}': ('another draw', BASE['reference'] | {'draw': {'seed':
 
 RECIPES = {name: (what, BASE[name]) for name, what in WHAT.items()}
 RECIPES |= {name: (what, BASE['paper'] | changes) for name, (what, changes) in VARIANTS.items()}
-RECIPES |= {'posterior_best': ('the draw of posterior.py nearest to all results: it has seen the test digits', BASE['paper']
-                               | LECUN_UNIT | {'level': 0.573083 * 1.7159, 'rate': 0.000540431, 'damping': 0.00680103,
-                                               'table': CYCLIC, 'patterns': 1000, 'drawn_biases': False,
-                                               'order': 3327})}
+RECIPES |= {'posterior_best': (
+    'the draw of posterior.py nearest to all results: it has seen the test digits',
+    BASE['paper'] | LECUN_UNIT | {'level': 0.573083 * 1.7159, 'rate': 0.000540431, 'damping': 0.00680103,
+                                  'table': CYCLIC, 'patterns': 1000, 'drawn_biases': False, 'order': 3327})}
 RECIPES |= {'passes_100': ("the reference's settings for 100 passes", BASE['reference'] | {'passes': 100})}
 RECIPES |= DRAWS | TWENTY | FIT
 GROUPS = {'table': list(WHAT), 'open': ['paper', *VARIANTS], 'draws': list(DRAWS), 'twenty_draws': list(TWENTY),
@@ -97,14 +97,14 @@ GROUPS = {'table': list(WHAT), 'open': ['paper', *VARIANTS], 'draws': list(DRAWS
 # runs
 
 KEY = ('recipe', 'settings', 'dataset', 'seed')
-VALUES = (*RESULTS, 'seconds', 'missed')     # missed: the test digits that are wrong, by number
+VALUES = (*RESULTS, 'seconds', 'missed')     # missed: the numbers of the test digits that are wrong
 WORDS = ('recipe', 'settings', 'dataset', 'missed')
 
 load = functools.cache(files.load_digits)
 
 
 def shuffled(X, Y, seed):
-    """Digits in another order, drawn once; as they are where the seed is None."""
+    """The digits in an order drawn with the seed; as they are if it is None."""
     if seed is None:
         return X, Y
     order = torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))
@@ -125,7 +125,7 @@ def one_run(recipe, settings, dataset, seed):
     except repro.Diverged:
         return dict.fromkeys((*RESULTS, 'seconds'), math.nan) | {'missed': ''}
     train = repro.measure(net, *splits['train'])
-    if recipe in FIT:                   # which looks at no test digit
+    if recipe in FIT:                   # measures no test digit
         return repro.results(train, dict.fromkeys(train)) | {'seconds': seconds, 'missed': ''}
     X, Y = splits['test']
     missed = (repro.engine_called('compiled').outputs(net, X).argmax(1) != Y.argmax(1)).nonzero().flatten()
@@ -145,7 +145,7 @@ def read(path):
 
 
 def distance(rows):
-    """How far a point of the fit is from the paper's two training results: the mean run's, squared, on a log scale."""
+    """How far a point of the fit is from the paper's two training results: the sum of ln(mean / the paper's)**2."""
     return sum(math.log(runs.mean_sd([row[key] for row in rows])[0] / PAPER[key])**2
                for key in ('train_loss', 'train_misses'))
 
@@ -154,7 +154,7 @@ def distance(rows):
 # the table
 
 def summary(rows, names, dataset):
-    """{recipe: (runs, of which diverged, {result: (mean, sd)})} of some recipes' runs."""
+    """{recipe: (number of runs, how many diverged, {result: (mean, sd)})} of the recipes that have rows."""
     out = {}
     for name in names:
         found = [row for row in rows if row['recipe'] == name and row['dataset'] == dataset]

@@ -1,15 +1,15 @@
 """
 The pictures of results/README.md: example digits, the net, its learning curves,
 what it learned, what it gets wrong, which class it takes for which, error
-against rejection, twenty draws of MNIST, the ladder of later ideas, and time.
+against rejection, twenty draws of MNIST, the ladder of later ideas, and speed.
 
     python -m experiments.figures                   # all ten
     python -m experiments.figures curves wrong      # some of them
 
-The nets are trained on the spot, in a few minutes; data/usps and data/mnist
-are as prepro.py makes them. `ladder` is drawn from results/modern.csv, `draws`
-from results/compare.csv, `speed` from results/bench.csv. The same inputs give
-the same bytes.
+The nets are trained on the spot, in a few minutes, on data/usps and data/mnist
+as prepro.py makes them. `ladder` is drawn from results/modern.csv, `draws` from
+results/compare.csv, `speed` from results/bench.csv. The same inputs give the
+same bytes.
 """
 import functools
 import io
@@ -71,13 +71,13 @@ def png(fig):
 
 
 def bare(ax):
-    """Only what is drawn in it: no axis, grid or ticks."""
+    """The axes without axis lines, grid or ticks."""
     ax.set_axis_off()
     return ax
 
 
 def mosaic(images, columns, gap, empty):
-    """Images (n, h, w), row by row on a sheet, `gap` of the value `empty` around each."""
+    """Images (n, h, w) laid out row by row on a sheet, with `gap` pixels of value `empty` around each."""
     n, h, w = images.shape
     rows = -(-n // columns)
     sheet = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap), empty, np.float32)
@@ -141,7 +141,7 @@ def band(ax, x, curves, color, style, label):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# the figures: each returns the bytes of a PNG file
+# the pictures: each function returns the bytes of a PNG file
 
 def draw_digits(each=4):
     """Examples of the digits, as in the paper's section 2: the first `each` of each class."""
@@ -180,7 +180,7 @@ def draw_architecture():
             ax.plot((x + i * size,) * 2, (y, y + rows * size), color=color, linewidth=0.25)
 
     def maps(x, biases, chosen):
-        """The maps of a layer, three a row, about the middle line 18; those chosen stand out. Their corners."""
+        """Draw a layer's maps, three a row, about the middle line 18, those chosen in blue. Returns their corners."""
         n, h, w = biases.shape
         corners = [(x + k % 3 * (w + 1), 18 + (k // 3 - 2) * (h + 1) + 0.5) for k in range(n)]
         for k, (left, top) in enumerate(corners):
@@ -254,7 +254,7 @@ def draw_architecture():
 
 
 def draw_curves():
-    """The paper's learning curves: MSE and error after each pass, train and test, and where the paper ended."""
+    """The learning curves: MSE and error after each pass, training and test, and where the paper ended."""
     fig, axes = canvas(4.0, 1, 2)
     for ax, key, title, ticks in ((axes[0], 'loss', 'mean squared error', (0.003, 0.01, 0.03)),
                                   (axes[1], 'error', 'error, %', (0.1, 0.3, 1, 3, 10))):
@@ -327,7 +327,7 @@ def draw_kernels(dataset='usps'):
 
 
 def draw_wrong(dataset='usps', columns=14):
-    """Every test digit that is wrong, the most confident mistake first."""
+    """Every test digit that is misread, the surest mistake first."""
     net, _ = trained('paper', dataset, SEEDS[0])
     X, _ = digits(dataset)['test']
     out, labels = tested('paper', dataset, SEEDS[0])
@@ -410,7 +410,7 @@ def draw_rejection():
 
 
 def draw_ladder():
-    """modern.py's rungs, both data sets, and the steps that the 2022 reproduction published."""
+    """The error of modern.py's rungs on both data sets, and the steps that the 2022 reproduction published."""
     same_net = repro.Net().counts()['all'][2]
     rows = [row | {'rung': int(row['rung'])} for row in modern.read(MODERN)
             if row['rung'].isdecimal() and row['parameters'] == same_net]
@@ -443,7 +443,7 @@ def draw_ladder():
 
 
 def draw_draws():
-    """The test error of `reference` on twenty draws of MNIST, and the numbers that have been published for one."""
+    """The test error of `reference` on twenty draws of MNIST, and the numbers published for single draws."""
     rows = [row for row in compare.read(COMPARE) if row['recipe'] in compare.TWENTY]
     errors = sorted(([row['test_error'] for row in rows if row['recipe'] == name] for name in compare.TWENTY),
                     key=lambda e: statistics.fmean(e or [0]))
@@ -501,7 +501,7 @@ def significant(x):
 
 
 def span(seconds):
-    """A time as one reads it."""
+    """A time in the largest unit of which it is at least two."""
     for unit, size in (('days', 86400), ('hours', 3600), ('minutes', 60)):
         if seconds >= 2 * size:
             return f'{seconds / size:.2g} {unit}'

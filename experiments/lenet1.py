@@ -10,15 +10,15 @@ Network" (NIPS 1989), later called LeNet-1. Weights and biases are shared, and a
     python -m experiments.claims 13          # trains it
 
 It was trained on 2,549 printed digits besides the 7,291 handwritten ones, and tested on both. The printed ones are
-lost; here it sees the handwritten ones only. That paper says how the net is connected; the squashing function, the
-targets, the initial weights and the learning are taken to be the same as in the net of 1989.
+lost, so here it sees the handwritten ones only. The paper of 1990 says how the net is connected; the squashing
+function, targets, initial weights and learning are assumed to be those of 1989.
 """
 import torch.nn.functional as F
 
 from experiments.nets import Net, averages, full, windows
 from repro import BACKGROUND
 
-# Which maps of H2 each map of H3 sees: that paper's table 1, written down from memory. It agrees with the transcription in
+# Which maps of H2 each map of H3 sees: table 1 of the paper of 1990, from memory. It agrees with the transcription in
 # github.com/Mystique1337/lecun-1989-mnist-reproduction, and has 20 kernels, as the counts of H3 below require.
 TABLE = [[0], [0, 1], [0, 1], [1], [0, 1], [0, 1], [2], [2, 3], [2, 3], [3], [2, 3], [2, 3]]
 
@@ -42,7 +42,7 @@ def framed(X):
     return F.pad(X, (6, 6, 6, 6), value=BACKGROUND)
 
 
-# that paper's own counts: units without the image's 784, connections, free parameters
+# the counts in the paper of 1990: units (without the image's 784), connections, free parameters
 COUNTS = lenet1(0).counts
 assert COUNTS['H1'] == (4*24*24, 59_904, 104) and COUNTS['H2'] == (4*12*12, 2_880, 8)
 assert COUNTS['H3'] == (12*8*8, 32_768, 512) and COUNTS['H4'] == (12*4*4, 960, 24)

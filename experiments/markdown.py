@@ -1,9 +1,9 @@
-"""How report.py and posterior_tables.py write numbers and tables in the two README.md."""
+"""How report.py and posterior_tables.py write numbers and tables in README.md and results/README.md."""
 import textwrap
 
 
 def table(head, rows, align='---:'):
-    """A table; all columns but the first to the right, or as align says."""
+    """A table, all columns but the first aligned to the right, or as align says."""
     return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |'
                      for line in [head, ['---'] + [align] * (len(head) - 1), *rows])
 
@@ -19,7 +19,7 @@ def interval(d, digits=2):
 
 
 def prose(text, indent=''):
-    """Lines of 120 letters, as the rest of the page has them."""
+    """Text in lines of 120 letters, as the rest of the page has them."""
     return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 

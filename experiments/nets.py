@@ -2,12 +2,11 @@
 Nets other than the paper's, each given by its connections: unshared windows, logistic units, two hidden layers,
 LeNet-1.
 
-A layer is a list of units; a unit is a list of connections (source, name of the weight): the source a unit of the
-layer below, counted from 0, or BORDER or ONE. Connections that name the same weight share it. So what the paper
-counts, units, connections and free parameters, are the lengths of these lists, and any sharing can be written down.
-train_pass, outputs and curvature go over the connections one by one, compiled: thirty times slower than
-support/backprop.py for the paper's net, and with the same numbers (tested). repro.train and repro.measure use them
-with engine=nets.
+A layer is a list of units, and a unit a list of connections (source, name of the weight). The source is a unit of the
+layer below, counted from 0, or BORDER or ONE. Connections that name the same weight share it, so that any sharing can
+be written down, and the paper's counts of units, connections and free parameters are the lengths of these lists.
+train_pass, outputs and curvature go over the connections one by one, compiled: for the paper's net they give the
+numbers of support/backprop.py (tested), thirty times slower. repro.train and repro.measure use them with engine=nets.
 """
 from itertools import product
 
@@ -23,7 +22,7 @@ try:
 except ImportError as e:
     fail(f'these nets are compiled by numba: {e}')
 
-BORDER, ONE = -1, -2    # sources that are no unit: beyond a map's border; and a bias's constant input
+BORDER, ONE = -1, -2    # sources that are not units: what is beyond a map's border, and a bias's constant input
 f32 = np.float32
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -32,9 +31,9 @@ f32 = np.float32
 
 def windows(table, below, size, stride=1, pad=0, shared=True, own_biases=True):
     """
-    Maps of size x size units with windows of 5x5 on maps of below x below units: map m sees those in table[m].
+    Maps of size x size units with windows of 5x5 on maps of below x below units; map m sees the maps in table[m].
 
-    The weights are shared within a map, or with shared=False by nobody; biases are shared unless own_biases.
+    The weights are shared within a map, unless shared is False; the biases are shared unless own_biases.
     """
     units = []
     for (m, seen), r, c in product(enumerate(table), range(size), range(size)):
@@ -48,7 +47,7 @@ def windows(table, below, size, stride=1, pad=0, shared=True, own_biases=True):
 
 
 def averages(maps, below):
-    """A map for each map of below x below units: each unit sees 2x2 of it through one weight; map by map one bias."""
+    """A map for each map of below x below units; each unit sees 2x2 of it. One weight and one bias a map."""
     return [[*(((m*below + 2*r + i)*below + 2*c + j, (m,)) for i in range(2) for j in range(2)), (ONE, ('bias', m))]
             for m, r, c in product(range(maps), range(below // 2), range(below // 2))]
 
@@ -63,22 +62,22 @@ def full(below, units):
 
 class Net(nn.Module):
     """
-    A net of layers {name: units} on images of inputs pixels. w: its free parameters, in a row.
+    A net of layers {name: units} on images of inputs pixels. w is the vector of its free parameters.
 
-    seed, A, S, level, root as in repro.Net: weights uniform in +-2.4/F, biases 0. logistic: hidden units are
-    1 / (1 + e**-s), from 0 to 1, and maps end in 0s. The outputs are read on a scale of -1 to 1, as 2 y - 1, so that
-    targets and errors compare with a symmetric net's: with targets scaled alike that is the same learning, the cost and
-    the rate in other units. width: the initial weights' range, times this.
+    seed, A, S, level and root are as in repro.Net: weights are uniform in +-2.4/F, biases 0. With logistic, hidden
+    units are 1 / (1 + e**-s), from 0 to 1, and what is beyond a map's border is 0. Outputs y are then read as 2 y - 1,
+    from -1 to 1, so that targets and errors compare with a symmetric net's; with the targets scaled to match, this is
+    the same learning with the cost and the rate in other units. width multiplies the range of the initial weights.
     """
 
     def __init__(self, layers, seed, inputs=256, A=1.0, S=1.0, level=1.0, root=False, logistic=False, width=1.0):
         super().__init__()
         self.level, self.inputs, self.border = level, inputs, 0.0 if logistic else BACKGROUND
         units = [unit for layer in layers.values() for unit in layer]
-        n = inputs + len(units)         # where each value is: the image, the units, the two borders, the constant 1
+        n = inputs + len(units)         # values in order: the image, the units, the two borders, the constant 1
         source, weight, fan_in = [], [], []
         numbers = self.numbers = {}     # where in w each (layer, name of the weight) is
-        first, above, border = 0, inputs, n     # where the layer below begins, and the next; what is beyond its border
+        first, above, border = 0, inputs, n     # where the layer below begins, where this one does, the border's place
         self.counts = {}
         for name, layer in layers.items():
             parameters = len(numbers)
@@ -134,7 +133,7 @@ def compiled(function):
 
 @compiled
 def room(inputs, n, border):
-    """Memory for the values y of inputs, n units and the constants, set; for slope; and for d."""
+    """Memory: y for the values of inputs, n units and the constants, which are set; slope; and d, for dE/dy."""
     y = np.zeros(inputs + n + 3, f32)
     y[inputs + n:] = border
     return y, np.zeros(n, f32), np.zeros(inputs + n + 3, f32)
@@ -158,9 +157,9 @@ def forward(w, connections, units, x, y, slope):
 @compiled
 def backward(w, connections, y, slope, d, gradient):
     """
-    From d = dE/dy of the outputs down to every weight: add dE/dw to gradient. d is 0 elsewhere, and used up.
+    From d, dE/dy of the outputs and 0 elsewhere, add every weight's dE/dw to gradient. Overwrites d.
 
-    With w, y and slope squared, the same makes d2E/dw2 of d2E/dy2 (repro.curvature).
+    With w, y and slope squared it makes d2E/dw2 from d2E/dy2 in the same way (repro.curvature).
     """
     start, source, weight = connections
     inputs = len(y) - 3 - len(slope)
@@ -173,7 +172,7 @@ def backward(w, connections, y, slope, d, gradient):
 
 @compiled
 def run_pass(w, rates, connections, units, border, X, T, order):
-    """How many patterns of order were good; w is changed in place."""
+    """repro.train_pass: changes w in place, and returns how many patterns came before a value that is not finite."""
     inputs, n = X.shape[1], len(units[0])
     (y, slope, d), gradient = room(inputs, n, border), np.zeros_like(w)
     for i in range(len(order)):
@@ -214,7 +213,7 @@ def run_curvature(w, connections, units, border, X, total):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# the way in, as support/backprop.py's
+# the functions that repro.py calls, as in support/backprop.py
 
 def arrays(net, X):
     """(w, connections, units, constants, images) as the functions above want them."""

@@ -1,19 +1,19 @@
 """
-A page to draw a digit on: one file that opens from disk, in which the nets run,
-every unit of them in view.
+Make a page to draw a digit on: one file that opens from disk, runs the nets in
+its own script, and shows every unit.
 
     python -m experiments.page                         # the committed page
     python -m experiments.page out/reference-mnist --out mine.html
 
-RUN is a folder that repro.py wrote; the digits that it was trained on have to
-be in data/, as prepro.py makes them. Without any, two nets are trained on the
-spot, as repro.py does it: `reference` on MNIST, and `paper` on USPS where
-data/usps is there.
+RUN is a folder that repro.py wrote; the digits that it was trained on must be
+in data/, as prepro.py makes them. Without a RUN, two nets are trained on the
+spot, as repro.py trains them: `reference` on MNIST and, if there is a
+data/usps, `paper` on USPS.
 
-The page is experiments/page.html with the nets' weights, a few test digits of
-MNIST and the constants of predict.py put in. What it says about a net (its test
-error; how far the two most active outputs have to differ) is measured here. The
-same inputs give the same bytes.
+The template is experiments/page.html. The nets' weights, a few test digits of
+MNIST and the constants of predict.py are put into it, and what it says about a
+net: the test error, and the least difference between the two most active
+outputs that is not rejected. The same inputs give the same bytes.
 """
 import base64
 import json
@@ -30,14 +30,14 @@ from support import cli, files
 
 OUT = os.path.join('results', 'page.html')
 TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page.html')
-PLACE = '"put here by page.py"'         # of the template, where the data goes
+PLACE = '"put here by page.py"'         # what the data replaces in the template
 DEFAULT = ('reference', 'mnist'), ('paper', 'usps')
 SEED = 1337                             # repro.py's
-MISREAD = 4                             # so many of the test digits to click are read wrong by the first net
+MISREAD = 4                             # how many of the test digits to click the first net misreads
 
 
 def trained(recipe, dataset):
-    """(net, data set, how the run was started) of a recipe's net, trained as `python repro.py` does."""
+    """(net, data set, what args.json would say) of a recipe's net, trained as `python repro.py` trains it."""
     print(f'training {recipe} on {dataset}', flush=True)
     settings = repro.RECIPES[recipe]
     net, training = repro.build(settings, SEED)
@@ -54,13 +54,13 @@ def read(run):
     path = os.path.join(run, 'model.pt')
     net, dataset = predict.load(path)
     if not isinstance(net, repro.Net):
-        cli.fail(f'{path} is a fully connected net; the page shows H1 and H2, which it has not')
+        cli.fail(f'{path} is a fully connected net; the page shows H1 and H2, which it does not have')
     _, args = files.load_model(path)
     return net, dataset, args
 
 
 def described(net, dataset, args):
-    """What the page knows of a net, as plain Python objects."""
+    """What the page knows about a net, as plain Python objects."""
     X, Y = files.load_digits(dataset)['test']
     least = predict.threshold(net, X, Y)
     settings = {name: value for name, value in args['settings'].items() if name not in ('net', 'table')}
@@ -83,7 +83,8 @@ def packed(array):
 
 def to_click(net, dataset):
     """
-    Test digits of MNIST: the first of each class that the net reads right, and its surest mistakes, of as many classes.
+    Test digits of MNIST: of each class the first that the net reads right, and its MISREAD surest mistakes, each of
+    another class.
     """
     images, labels = prepro.embedded()['test']
     X, Y = prepro.tensors(images, labels)

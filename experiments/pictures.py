@@ -1,11 +1,11 @@
 """
-How well predict.py reads pictures, with data/mnist and data/usps as prepro.py
+How well predict.py reads pictures. Needs data/mnist and data/usps, as prepro.py
 makes them.
 
     python -m experiments.pictures [--seeds 0-4]
 
-Nets of the recipe `reference`, as `python repro.py --dataset mnist` and usps
-train them, shown pictures of
+Nets of the recipe `reference`, trained on MNIST and on USPS, are shown pictures
+of
 
 own         the test digits of the data set that they were trained on
 other       the test digits of the other data set: MNIST's at 28x28, USPS's at
@@ -15,8 +15,8 @@ photograph  500 of the other's, enlarged to 300x300, dark on light, lit from
 fonts       digits of 20 fonts that come with matplotlib, in three sizes, dark
             on light and light on dark, off-center
 
-and the percentages that are wrong, that are rejected, and that are wrong among
-those that are not.
+It prints the percentages that are wrong, that are rejected, and that are wrong
+among those not rejected.
 """
 import functools
 import os
@@ -59,7 +59,7 @@ def test_digits(dataset):
 
 
 def photograph(picture, rng):
-    """The picture, enlarged, dark on light, with a light that falls off by up to a third, and noise."""
+    """The picture enlarged, dark on light, with noise and light that falls off by up to a third."""
     v = np.asarray(picture.resize((300, 300), Image.Resampling.BICUBIC), np.float32) / 255
     y, x = np.indices(v.shape) / 300
     a, b = rng.uniform(-0.25, 0.25, 2)
@@ -86,7 +86,7 @@ def fonts(rng):
 
 @functools.cache
 def shown(dataset):
-    """{kind: (X, labels)} of the pictures as predict.py shows them to a net trained on dataset."""
+    """{kind: (X, labels)}: the pictures as a net trained on dataset sees them through predict.py."""
     rng = np.random.RandomState(0)
     own, other = test_digits(dataset), test_digits('usps' if dataset == 'mnist' else 'mnist')
     pictures = dict(zip(KINDS, (own, other, [(photograph(picture, rng), label) for picture, label in other[:500]],
@@ -97,7 +97,7 @@ def shown(dataset):
 
 @functools.cache
 def trained(dataset, seed):
-    """(a net, the difference of outputs below which it rejects)."""
+    """(a net, the threshold below which it rejects)."""
     net, training = repro.build(RECIPE, seed)
     for _ in repro.train(net, *load(dataset)['train'], **training):
         pass

@@ -1,21 +1,21 @@
 """
 What was done in 1989? The settings that the paper leaves open, inferred from
 its own results by approximate Bayesian computation: nets are trained by
-settings drawn from a prior, and those whose results come near the paper's are
-kept.
+settings drawn from a prior, and the draws whose results come near the paper's
+are kept.
 
     python -m experiments.posterior                 # the answer
-    python -m experiments.posterior --draws 0-4095  # more draws, and it
+    python -m experiments.posterior --draws 0-4095  # train these draws first
     python -m experiments.posterior --fc40          # fc40 by the settings kept
 
-What came out: the paper's test results are among those that its two training
-results predict. Given all of its results, the initial range is the one that is
-printed, 2.4/F, and the unit is a plain tanh with targets near +-0.7, or less
-likely LeCun's with targets near +-1, its MSE reported with a factor 1/2. The
+The paper's test results turn out to be among those that its two training
+results predict. Given all of its results, the initial range is 2.4/F, as
+printed, and the unit is a plain tanh with targets near +-0.7 or, less likely,
+LeCun's with targets near +-1 and the MSE reported with a factor 1/2. The
 learning rate, the damping and the connection scheme could be anything.
 
 Draw i is point i of a scrambled Sobol sequence, the same on any machine and in
-any order. Draws that are in the file are not done again.
+any order. Draws that are in the file are not trained again.
 """
 import functools
 import math
@@ -30,9 +30,9 @@ from repro import PAPER, PAPER_FC40, RESULTS
 from support import cli, files, runs
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The prior, the distance and the tolerances. They were written down before the draws were run, and are kept.
+# The prior, the distance and the tolerances. They were written down before the draws were run, and stay as they were.
 
-PRIOR = {           # in the order of the sequence's dimensions: any change to it makes all draws others
+PRIOR = {           # in the order of the sequence's dimensions: any change to it changes every draw
     # The paper: "scaled hyperbolic tangent". LeCun gives 1.7159 tanh(2/3 s) in the same year, in "Generalization and
     # network design strategies"; the 2022 reproduction takes tanh.
     'unit': ('one of', 'tanh', 'lecun'),
@@ -43,8 +43,8 @@ PRIOR = {           # in the order of the sequence's dimensions: any change to i
     # Newton's step is rate / (h + damping), h the curvature. LeNet-5 (LeCun et al. 1998) began with 5e-4. In `paper`,
     # 2e-4 is too little for 23 passes (127 training misses), and at 2e-2 nothing is learned.
     'rate': ('log-uniform', 2e-4, 2e-2),
-    # LeNet-5's is 0.02; its cost is a sum over 10 outputs where ours is a mean, so that it is 0.002 here. At 0.3, more
-    # than nearly all curvatures in these nets, Newton's method is gradient descent.
+    # LeNet-5's is 0.02, which is 0.002 here, where the cost is a mean over 10 outputs and not a sum. At 0.3, more than
+    # nearly all curvatures in these nets, Newton's method is gradient descent.
     'damping': ('log-uniform', 2e-3, 0.3),
     # Patterns for each pass's estimate of h: LeNet-5's are 500; all are 7291.
     'patterns': ('one of', 100, 300, 1000, 7291),
@@ -59,22 +59,23 @@ PRIOR = {           # in the order of the sequence's dimensions: any change to i
     'shuffled': ('one of', 0, 1),
 }
 # The seed of the initial weights is the draw's number, and so is that of a random scheme or a shuffle. Whether the MSE
-# was reported with the customary factor 1/2 needs no training: each draw stands for both, at equal odds ('half').
+# was reported with the customary factor 1/2 needs no training: each draw counts as both, at equal odds ('half').
 HALF = ('one of', 0, 1)
 
-# A draw's distance from the paper is the largest over results of |ln(its / the paper's)| / scale (misses plus one, so
-# that there may be none). A scale is about one sd of the result's logarithm over initial weights, the median of
-# compare.py's recipes: no closer match can be asked of one run. The paper's rounding is finer (2.5e-3: 2%; 10 and 102
-# misses are exact; 12.1%: 0.4%), but for the test MSE's 1.8e-2, 3%, which with the seeds' 4% makes 5%.
+# A draw's distance from the paper is the largest over results of |ln(its / the paper's)| / scale, with misses plus one,
+# as there may be none. A scale is about one sd of the result's logarithm over initial weights, the median over
+# compare.py's recipes: one run cannot be asked to match more closely. The paper's rounding is finer (2.5e-3: 2%; 10 and
+# 102 misses are exact; 12.1%: 0.4%), except for the test MSE's 1.8e-2, 3%, which with the seeds' 4% makes 5%.
 SCALE = {'train_loss': 0.10, 'train_misses': 0.25, 'test_loss': 0.05, 'test_misses': 0.06, 'rejection': 0.11}
 PLUS = {'train_misses': 1, 'test_misses': 1}
 
-# {what is given: (its results, tolerances)}: the middle tolerance counts, the others show what hangs on it. With the
-# scales as sd, and independent, another run by the very settings of 1989 would lie within 1 of it in both training
-# results once in 4 times, in all five once in 26; within 2 in all five twice in 5: hence the wider tolerances there.
+# {what is given: (its results, tolerances)}. The middle tolerance gives the answer; the others show how it depends on
+# the tolerance. If the scales are sds, and the results independent, another run by the very settings of 1989 would be
+# within 1 in both training results once in 4 times, and in all five once in 26; within 2 in all five, twice in 5. Hence
+# the wider tolerances for all five.
 GIVEN = {'training': (('train_loss', 'train_misses'), (0.5, 1.0, 2.0)),
          'all': (tuple(SCALE), (1.0, 2.0, 3.0))}
-LEAST = 20          # draws kept, the nearest, where fewer lie within the tolerance: a 90% interval needs 19
+LEAST = 20          # if fewer draws are within the tolerance, so many of the nearest are kept: a 90% interval needs 19
 TEST = ('test_loss', 'test_error', 'test_misses', 'rejection')
 EXACT = PAPER | {'test_error': 100 * PAPER['test_misses'] / 2007}      # 5.08%, which the paper gives as 5.0
 
@@ -100,7 +101,7 @@ def drawn(draws):
 
 
 def at(u, kind, *values):
-    """The value that has the share u of the prior's mass below it; numbers to six digits, as they are written."""
+    """The value below which the prior has the share u of its mass; numbers to six digits, as they are written."""
     if kind == 'one of':
         return values[int(u * len(values))]
     low, high = values
@@ -109,8 +110,8 @@ def at(u, kind, *values):
 
 def recipe(row, name='paper'):
     """
-    The settings of a draw as one of repro.RECIPES, `paper` or `fc40`, has them: what the paper does say, newton, 23
-    passes, an update after each pattern, stays. 'order' is added: the seed of the shuffle, None for none.
+    The recipe `paper` or `fc40` with the settings of a draw. What the paper does say stays: Newton's method, 23 passes,
+    an update after each pattern. 'order' is added: the seed of the shuffle, or None.
     """
     unit = {'A': 1.0, 'S': 1.0} if row['unit'] == 'tanh' else LECUN_UNIT
     table = {'table': TABLES.get(row['scheme']) or random_table(row['draw'])} if name == 'paper' else {}
@@ -137,7 +138,7 @@ LAYOUT = KEY, VALUES, WORDS, 'run: python -m experiments.posterior --draws 0-409
 
 
 def simulate(jobs, path, name='paper', workers=None, cluster=None):
-    """The rows of some draws, trained now if they are not in the file at path."""
+    """Rows of draws, from the file at path or trained now."""
     if os.path.exists(path):            # its last line may be cut off: run_all does that draw again
         checked(runs.parsed_file(path, files.read_file(path, LAYOUT[-1]), *LAYOUT)[0], path)
     return runs.run_all(functools.partial(one_run, name), jobs, path, KEY, VALUES, WORDS, threads=True,
@@ -150,7 +151,7 @@ def read(path):
 
 
 def checked(rows, path):
-    """Rows that are of this prior; or the script ends."""
+    """The rows. Ends the script if one is not a draw from this prior."""
     for row, settings in zip(rows, drawn([row['draw'] for row in rows])):
         if any(row[name] != value for name, value in settings.items()):
             cli.fail(f'{path}: draw {row["draw"]} is of another prior than that of experiments/posterior.py')
@@ -172,7 +173,7 @@ def columns(rows):
 
 
 def distance(c, target, names):
-    """How far each draw lies from the target's results of these names; infinitely, if it diverged."""
+    """How far each draw is from the target in the results of these names; infinitely far if it diverged."""
     with np.errstate(divide='ignore', invalid='ignore'):
         parts = [abs(np.log((c[name] + PLUS.get(name, 0)) / (target[name] + PLUS.get(name, 0)))) / SCALE[name]
                  for name in names]
@@ -180,7 +181,7 @@ def distance(c, target, names):
 
 
 def kept(d, tolerance):
-    """Which draws are kept: those within the tolerance, but no fewer than the LEAST nearest."""
+    """The indices of the draws kept, nearest first: those within the tolerance, and at least the LEAST nearest."""
     n = max(int((d <= tolerance).sum()), min(LEAST, int(np.isfinite(d).sum())))
     return np.argsort(d, kind='stable')[:n]
 
@@ -217,9 +218,9 @@ def predicted(values, paper):
 
 def summary(rows, given='training', tolerance=None, fully=()):
     """
-    What follows from the paper's results: how many draws are kept and how far they reach; their settings; their test
-    results beside the paper's; unit and factor 1/2 together, each with the targets' level (mean, sd); and, given the
-    rows of fc40's draws, its results. The tolerance is the middle one, unless it is given.
+    What follows from the paper's results: how many draws are kept, and the distance of the farthest; their settings;
+    their test results beside the paper's; the unit and the factor 1/2 together, each with the targets' level (mean,
+    sd); and the results of fc40 from its rows, fully. The tolerance is the middle one unless it is given.
     """
     names, tolerances = GIVEN[given]
     tolerance = tolerance or tolerances[1]
@@ -243,8 +244,8 @@ def summary(rows, given='training', tolerance=None, fully=()):
 
 def best(rows):
     """
-    (row, half) of the draw nearest to all of the paper's results; recipe(row) is what compare.py runs. It has seen the
-    test digits, and is so near in part by luck: from other initial weights it lies farther.
+    (row, half) of the draw nearest to all of the paper's results; compare.py runs recipe(row). It was chosen on test
+    digits, and is so near partly by luck: from other initial weights it is farther away.
     """
     nearest = int(distance(columns(rows), PAPER, GIVEN['all'][0]).argmin())
     return rows[nearest % len(rows)], nearest // len(rows)
@@ -252,14 +253,14 @@ def best(rows):
 
 def calibration(c, given, papers=50, most=100):
     """
-    Does it work? Draws are taken for the paper one at a time, and inferred from the others as the paper is, with the
-    middle tolerance. For numbers and, where they are not given, test results: {name: (how many of the 90% intervals
-    hold the truth, of how many, that share, its interval)}. For settings that are one of some: {name: (the mean
-    probability of the true option, that of two draws kept being alike, sd of the mean difference)}; the first two
-    should agree.
+    Does the inference work? One draw at a time plays the paper, and its settings are inferred from the other draws,
+    with the middle tolerance. For settings that are numbers, and test results that are not given: {name: (how many of
+    the 90% intervals hold the truth, of how many, that share, the share's interval)}. For settings with options:
+    {name: (the mean probability of the true option, the mean probability that two draws kept agree, the sd of the mean
+    difference)}; the first two should be equal.
 
-    The papers are drawn at random from the draws that learned: no more than `most` training misses. That is a rule on a
-    result that is given, so it takes nothing from the posterior's claim.
+    The draws that play the paper are chosen at random from those that learned: at most `most` training misses. That
+    is a condition on a result that is given, so it does not favor the inference.
     """
     names, (_, tolerance, _) = GIVEN[given]
     learned = np.flatnonzero(c['train_misses'] <= most)
@@ -303,7 +304,7 @@ def prediction(label, name, p):
 
 
 def text(rows, fully=()):
-    """The answer. Intervals are at 90%: of a number the posterior's, of a share what the count of draws leaves open."""
+    """The answer. Intervals are at 90%: a number's is the posterior's, a share's is due to the number of draws."""
     out = [f'{len(rows)} draws, {sum(math.isnan(row["train_loss"]) for row in rows)} diverged']
     for given, (names, tolerances) in GIVEN.items():
         s = summary(rows, given, fully=fully)

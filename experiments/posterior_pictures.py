@@ -24,14 +24,14 @@ OPTIONS = {'unit': ('tanh', "LeCun's"), 'root': ('2.4/F', '2.4/√F'), 'drawn_bi
 
 
 def kept(rows):
-    """The draws as columns, and which are kept given the training results and given all, by the middle tolerance."""
+    """The draws as columns, and those kept given the training results and given all, with the middle tolerance."""
     c = posterior.columns(rows)
     return c, {given: posterior.kept(posterior.distance(c, PAPER, names), tolerances[1])
                for given, (names, tolerances) in posterior.GIVEN.items()}
 
 
 def draw_posterior(rows, bins=8):
-    """Prior and posterior of each setting, in shares of the draws kept."""
+    """Prior and posterior of each setting, as shares of the draws."""
     c, which = kept(rows)
     fig, axes = canvas(4.6, 2, 5, sharey=True)
     for ax, (name, (kind, *values)) in zip(axes.flat, posterior.SETTINGS.items()):

@@ -1,4 +1,4 @@
-"""posterior.py's answer in the two README.md: blocks of report.py, made from results/posterior.csv."""
+"""posterior.py's answer in README.md and results/README.md: blocks of report.py, made from results/posterior.csv."""
 import functools
 import math
 import os
@@ -67,7 +67,8 @@ def predictions():
     rows = [['the paper', '', *(f'{posterior.EXACT[name] * SCALE[name]:.3g}' for name in posterior.TEST)]]
     for tolerance in posterior.GIVEN['training'][1]:
         s = summary('training', tolerance)
-        rows.append([f'{tolerance:g}, reached {s["reach"]:.2f}', s['n'], *(span(name, p) for name, p in s['predicted'].items())])
+        rows.append([f'{tolerance:g}, reached {s["reach"]:.2f}', s['n'],
+                     *(span(name, p) for name, p in s['predicted'].items())])
         rows.append(["the paper's quantile", '', *(f'{p["quantile"]:.2f}' + ('' if p['inside'] else ', **outside**')
                                                    for p in s['predicted'].values())])
     return table(['tolerance', 'draws', *(NAMES[name] for name in posterior.TEST)], rows)
@@ -92,17 +93,18 @@ def hypotheses():
 
 
 def fc40():
-    """The fully connected net by the settings kept."""
+    """The results of the fully connected net trained by the settings kept."""
     found = {given: summary(given) for given in posterior.GIVEN}
     rows = []
     for name, p in found['training']['fc40'].items():
         these = [f['fc40'][name] for f in found.values()]
-        rows.append([NAMES[name], f'{p["paper"]:g}', *(f'{span(name, p)}, quantile {p["quantile"]:.2f}' for p in these)])
+        rows.append([NAMES[name], f'{p["paper"]:g}',
+                     *(f'{span(name, p)}, quantile {p["quantile"]:.2f}' for p in these)])
     return table(['', 'the paper', *(f'{WHAT[given]}: {f["n_fc40"]} draws' for given, f in found.items())], rows)
 
 
 def calibration():
-    """Draws taken for the paper, and inferred."""
+    """How well draws that play the paper are inferred."""
     found = {given: posterior.calibration(posterior.columns(draws()), given) for given in posterior.GIVEN}
     rows = []
     for name in found['training']:
@@ -121,24 +123,24 @@ def calibration():
 
 def finding():
     """The answer in three sentences, for the front page."""
-    s, all_six = summary('training'), summary('all')
+    s, nearest, wide = summary('training'), summary('all'), summary('all', posterior.GIVEN['all'][1][2])
     p = {name: s['predicted'][name] for name in ('test_loss', 'test_error', 'rejection')}
-    mse, error, rejected = ('{:.{d}f} to {:.{d}f}'.format(*(v * SCALE[name] for v in one['interval']), d=DIGITS[name] or 1)
+    mse, error, rejected = ('{:.{d}f} to {:.{d}f}'.format(*(v * SCALE[name] for v in one['interval']), d=DIGITS[name])
                             for name, one in p.items())
     which = {'test_loss': '18e-3', 'test_error': '5.1%', 'rejection': '12.1%'}
     outside = [which[name] for name, one in p.items() if not one['inside']]
     place = f'outside lies {" and ".join(outside)}' if outside else 'all lie inside'
-    wide = summary('all', posterior.GIVEN['all'][1][2])
     (root, tanh), (root_wide, tanh_wide) = (
         [f'{100 * found[1]:.0f}' for found in (one['settings']['root'][0], one['hypotheses']['tanh', 0])]
-        for one in (all_six, wide))
-    level = pm(all_six['hypotheses']['tanh', 0][-1][:1])
-    return (f'**[What was done in 1989?](results/README.md#what-was-done-in-1989)** We drew {len(draws())} settings from what '
-            f"the paper leaves open. The {s['n']} whose training results come near the paper's predict a test MSE of {mse}e-3, "
-            f"{error}% wrong and {rejected}% rejected (90% intervals); of the paper's 18e-3, 5.1% and 12.1% "
-            f'{place}. Of the {all_six["n"]} nearest to all its results {root}% have the initial range 2.4/F, as printed, and '
-            f'{tanh}% tanh, targets near ±{level} and the MSE as it is (of {wide["n"]}, at a wider tolerance: {root_wide}% and '
-            f"{tanh_wide}%); nearly all others have the MSE halved, as was customary.")
+        for one in (nearest, wide))
+    level = pm(nearest['hypotheses']['tanh', 0][-1][:1])
+    return ('**[What was done in 1989?](results/README.md#what-was-done-in-1989)** '
+            f'We drew {len(draws())} settings from what the paper leaves open. '
+            f"The {s['n']} whose training results come near the paper's predict a test MSE of {mse}e-3, {error}% wrong "
+            f"and {rejected}% rejected (90% intervals); of the paper's 18e-3, 5.1% and 12.1% {place}. "
+            f'Of the {nearest["n"]} nearest to all its results {root}% have the initial range 2.4/F, as printed, and '
+            f'{tanh}% tanh, targets near ±{level} and the MSE as it is (of {wide["n"]}, at a wider tolerance: '
+            f'{root_wide}% and {tanh_wide}%); nearly all others have the MSE halved, as was customary.')
 
 
 BLOCKS = {'posterior_counts': counts, 'posterior_settings': settings, 'posterior_predictions': predictions,

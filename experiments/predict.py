@@ -14,10 +14,10 @@ mnist, mnist60k, mnist-seedN    in a 20x20 box, that with its center of mass in
                                 the middle of 28x28, and this resized to 16x16
 usps                            upright, as large as 16x16 allows, in the middle
 
-and the ten outputs shown, over the range of the squashing function; the target
-of the digit's class is marked |. As in section 5 of the paper, a digit whose
-two most active outputs are too close is rejected: closer than the test digits
-of its data set must differ for 1% error on those that are kept.
+and the ten outputs are shown over the range of the squashing function; | marks
+the target of the digit's class. As in section 5 of the paper, a digit is
+rejected if its two most active outputs are too close. The threshold is that
+which gives 1% error on the test digits kept, of the net's own data set.
 """
 import io
 import math
@@ -36,11 +36,11 @@ from support.cli import fail
 
 WORK = 256              # pixels: a longer side is brought to this before anything is measured
 CONTRAST = 0.05         # of the whole range from black to white: with less, a page is blank
-PALE = 0.3              # of the darkest: what is paler is taken for the blur at the edge of a stroke
+PALE = 0.3              # of the darkest ink: paler ink is taken for the blur at the edge of a stroke
 BAR = 40                # letters: the longest in the bar chart
 
-# How digits are brought to 16x16: the box that the longer side fills, what both sides are multiples of, and the sides
-# of the page. experiments/page.html goes by them too.
+# How digits are brought to 16x16: the box that the longer side fills, what both sides are multiples of, and the side of
+# the page. experiments/page.html uses them too.
 WAYS = {'mnist': {'box': 20, 'step': 1, 'page': 28},
         'usps': {'box': 16, 'step': 2, 'page': 16}}
 
@@ -53,7 +53,7 @@ class Unreadable(Exception):
 # from a file to ink: (h, w) in [0, 1], 0 the background
 
 def gray(image):
-    """A Pillow image of any mode as float32 (h, w), 0 black to 1 white; transparency as if on paper."""
+    """A Pillow image of any mode as float32 (h, w), 0 black to 1 white; what is transparent shows the paper."""
     if image.mode in ('I', 'F') or image.mode.startswith('I;'):          # more than 8 bits, which convert() would clip
         return np.asarray(shrunk(Image.fromarray(stretched(np.asarray(image)))))
     transparent = image.mode in ('RGBA', 'RGBa', 'LA', 'La', 'PA') or 'transparency' in image.info
@@ -68,7 +68,7 @@ def gray(image):
 
 
 def stretched(v):
-    """Pixels v (h, w) of any range as float32 from 0, the darkest, to 1: how many of its bits it uses, no file says."""
+    """Pixels v (h, w) as float32 from 0, the darkest, to 1: no file says how many of its bits its pixels use."""
     v = v.astype(np.float32)
     if not np.isfinite(v).all():
         raise Unreadable('it has pixels that are not finite')
@@ -78,7 +78,7 @@ def stretched(v):
 
 
 def shrunk(image):
-    """The image with its longer side at most WORK pixels; each new pixel the mean of those it stands for."""
+    """The image with its longer side at most WORK pixels; each new pixel is the mean of those it replaces."""
     scale = WORK / max(image.size)
     if scale >= 1:
         return image
@@ -97,7 +97,7 @@ def background(v):
     for _ in range(10):
         far = np.abs(v - plane)
         near = far <= np.quantile(far, 1 / 3)
-        if not far[near].any():         # drawn, not photographed: it fits
+        if not far[near].any():         # a drawing, whose background is one gray
             break
         plane = A @ np.linalg.lstsq(A[near], v[near], rcond=None)[0]
     return plane.reshape(x.shape)
@@ -114,8 +114,8 @@ def ink(v):
     """How far each pixel of v (h, w) is from the background, 1 for the farthest. Whichever side differs more is ink."""
     v = v - background(v)
     v = v if v.max() > -v.min() else -v
-    # A quarter of the pixels are background for sure, and 0.32 standard deviations of its noise hold a quarter of them;
-    # three deviations are no ink. In a drawing there is no noise.
+    # At least a quarter of the pixels are background, and a quarter of Gaussian noise is within 0.32 of its standard
+    # deviation. What is within three is not ink. A drawing has no noise.
     noise = 3 * np.quantile(np.abs(v), 0.25) / 0.32
     if not v.max() - noise > CONTRAST:              # true for NaN as well
         raise Unreadable('the picture is blank')
@@ -158,8 +158,8 @@ def cropped(ink):
 
 def deslanted(ink):
     """
-    Ink (h, w) sheared until it stands upright: until x and y, weighted by the ink, are uncorrelated. In each of USPS's
-    digits they are, though the paper does not say so.
+    Ink (h, w) sheared until it stands upright: until x and y, weighted by the ink, are uncorrelated. They are in each
+    digit of USPS, though the paper does not say so.
     """
     h, w = ink.shape
     y, x = np.indices(ink.shape)
@@ -168,13 +168,13 @@ def deslanted(ink):
     slant = np.clip((x * y * ink).sum() / max((y * y * ink).sum(), 1), -1, 1)    # how far right a row is, for each down
     room = int(np.ceil(abs(slant) * h))
     page = Image.fromarray(np.pad(ink, ((0, 0), (room, room))))
-    # Pillow wants to know where a new pixel comes from: (x + slant (y - the middle), y), counted from pixels' corners
+    # Pillow asks where a new pixel comes from: (x + slant (y - the middle), y), counted from pixels' corners
     return np.asarray(page.transform(page.size, Image.Transform.AFFINE, (1, slant, slant * (y[0, 0] - .5), 0, 1, 0),
                                      Image.Resampling.BILINEAR))
 
 
 def way(dataset):
-    """Which of WAYS a data set's digits went."""
+    """Which of WAYS a data set's digits were brought to 16x16."""
     return 'usps' if dataset == 'usps' else 'mnist'
 
 
@@ -187,7 +187,7 @@ def normalized(ink, dataset):
     scale = box / max(ink.shape)
     size = [step * max(1, round(n * scale / step)) for n in ink.shape]
     ink = np.asarray(Image.fromarray(ink).resize(size[::-1], Image.Resampling.BILINEAR))
-    ink = ink / ink.max()               # thin lines get pale where many pixels become one
+    ink = ink / ink.max()               # thin lines turn pale where many pixels become one
     if dataset == 'usps':
         center = [n / 2 for n in size]
     else:
@@ -203,7 +203,7 @@ def normalized(ink, dataset):
 # the net and its answer
 
 def load(path):
-    """(net, data set) of a run whose model.pt is at path."""
+    """(net, data set) of the run whose model.pt is at path."""
     state, args = files.load_model(path)
     try:
         net, _ = repro.build(args['settings'], seed=0)
@@ -219,13 +219,13 @@ def load(path):
 
 
 def threshold(net, X, Y):
-    """The least difference between the two most active outputs that is kept: 1% error on those kept, or infinity."""
+    """The least difference between the two most active outputs to keep, for 1% error on those kept, or infinity."""
     _, error, gap = repro.rejection_curve(repro.outputs(net, X), Y.argmax(1))
     return float(gap[error <= 1].min(initial=math.inf))
 
 
 def answer(net, out, least):
-    """The net's ten outputs as a bar chart and a verdict, in lines of text. least: as threshold() has it, or None."""
+    """The net's ten outputs as a bar chart and a verdict, in lines of text. least: the threshold, or None."""
     def letters(y):
         return min(max(0, round((y / net.A + 1) / 2 * BAR)), BAR)
     (first, second), (a, b) = (t.tolist() for t in out.topk(2))

@@ -1,14 +1,14 @@
 """
-Make all results again, and compare them with those committed: hours.
+Make all results again and compare them with those committed: takes hours.
 
     make results        # python -m experiments.remake
 
-The commands are those of results/README.md, in its order, run in out/remade
-as if that were a fresh clone with data/. What is there is not done again, so
-that it may be interrupted and repeated. At the end each CSV file is compared
-with the one in results/, row by row: all but the times should be the same (the
-rows of claim 14 are times). On another machine some last digits may differ, as
-do sums in another order.
+The commands are those of results/README.md, in order, run in out/remade as if
+it were a fresh clone with data/. It may be interrupted and repeated: runs that
+are there are not done again. At the end each CSV file is compared with the
+one in results/, row by row. All but the times should be the same (claim 14 is
+all times). On another machine last digits may differ, as sums are taken in
+another order.
 """
 import csv
 import os
@@ -25,26 +25,26 @@ SEPARATE = ('--cluster', 'mine.png', 'experiments.report', 'experiments.bench', 
 
 
 def commands():
-    """[[module, argument, ...]] of results/README.md, but for those that make no results, or times."""
+    """[[module, argument, ...]] of results/README.md, without the commands that make no results, or only times."""
     text = files.read_file(os.path.join(COMMITTED, 'README.md'), '`git checkout` brings it back').decode()
     lines = re.findall(r'^    python (?:-m )?(\S.*?)\s*(?:#.*)?$', text, re.M)
     return [shlex.split(line) for line in lines if not any(word in line for word in SEPARATE)]
 
 
 def rows(path):
-    """The rows of a CSV file, without their times."""
+    """The rows of a CSV file without their times, as a set."""
     with open(path, newline='', encoding='utf-8') as f:
         return {tuple((name, value) for name, value in row.items() if name != 'seconds') for row in csv.DictReader(f)}
 
 
 def compared(name, remade):
-    """A line on a CSV file: how many rows are the same in results/ and in the folder remade."""
+    """A line that says how many rows of a CSV file are the same in results/ and in the folder remade."""
     path = os.path.join(remade, name)
     if not os.path.exists(path):
         return f'{name:24} not made'
     old, new = rows(os.path.join(COMMITTED, name)), rows(path)
-    return (f'{name:24}{len(old & new):6} rows are the same,{len(old - new):5} only in results/,{len(new - old):5} only '
-            'here')
+    return (f'{name:24}{len(old & new):6} rows are the same,{len(old - new):5} only in results/,{len(new - old):5} '
+            'only here')
 
 
 def hours():
@@ -59,7 +59,7 @@ def hours():
 
 def main():
     parser = cli.parser(__doc__)
-    parser.add_argument('--plan', action='store_true', help='say what would be done, and do nothing')
+    parser.add_argument('--plan', action='store_true', help='print what would be done, and do nothing')
     args = parser.parse_args()
     folder, todo = os.path.join(ROOT, 'out', 'remade'), commands()
     print(f'{len(todo)} commands, in {folder}; the runs committed took {hours():.1f} hours on one core, and here are '
@@ -86,7 +86,7 @@ def main():
     print('\n'.join(compared(name, os.path.join(folder, 'results')) for name in sorted(os.listdir(COMMITTED))
                     if name.endswith('.csv') and name != 'bench.csv'))
     if failed:
-        cli.fail(f'these ended with an error, told above: {", ".join(failed)}')
+        cli.fail(f'these ended with an error, shown above: {", ".join(failed)}')
 
 
 if __name__ == '__main__':

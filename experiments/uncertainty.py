@@ -1,68 +1,42 @@
 """
-How sure a comparison is: of two recipes over seeds, of two nets on the same digits, of one published number.
-
-Intervals are at 95%, p-values two-sided, error rates in percent.
+How sure we can be of a comparison: of two recipes over seeds, of two nets on the same digits, of our runs with one
+published number. Intervals are at 95%, p-values two-sided, error rates in percent.
 """
 import math
 
 import numpy as np
 from scipy import stats
 
-RESAMPLES = 10**5       # permutations: all of them where there are no more than this, else as many at random
+RESAMPLES = 10**5       # permutations: all of them if there are no more than this, otherwise so many drawn at random
 
 
 def difference(a, b):
     """
     a - b, {seed: value} each, paired over the seeds that ended in both: {'n', 'mean', 'low', 'high', 'p'}.
 
-    The interval is mean +- t(n - 1) sd / sqrt(n) of the paired differences; p is the sign-flip permutation test's: the
-    share of the 2^n ways to exchange a and b within pairs whose mean is as far from 0.
+    The interval is mean +- t(n - 1) sd / sqrt(n) of the paired differences. p is that of the sign-flip permutation
+    test: of the 2^n ways to exchange a and b within pairs, the share whose mean difference is at least as far from 0.
     """
+    def apart(a, b, axis):              # rounded, so that ways that differ only in the last bits are ties
+        return np.round(np.abs(np.mean(a, axis) - np.mean(b, axis)), 9)
+
     seeds = [seed for seed in a if seed in b and math.isfinite(a[seed]) and math.isfinite(b[seed])]
     a, b = (np.array([values[seed] for seed in seeds], dtype=float) for values in (a, b))
     n, mean = len(seeds), float(np.mean(a - b)) if seeds else math.nan
     if n < 2:
         return {'n': n, 'mean': mean, 'low': math.nan, 'high': math.nan, 'p': 1.0}
     half = float(stats.t.ppf(0.975, n - 1) * np.std(a - b, ddof=1) / math.sqrt(n))
-    return {'n': n, 'mean': mean, 'low': mean - half, 'high': mean + half, 'p': permutation(a, b, 'samples')}
-
-
-def unpaired(a, b):
-    """
-    mean(a) - mean(b) of two lists of runs that share nothing: {'n': (n, m), 'mean', 'low', 'high', 'p'}.
-
-    The interval is Welch's: t with Welch and Satterthwaite's degrees of freedom times sqrt(va / n + vb / m); p is the
-    permutation test's: the share of the ways to deal all values into n and m whose difference is as far from 0.
-    """
-    a, b = (np.array([v for v in values if math.isfinite(v)], dtype=float) for values in (a, b))
-    n = len(a), len(b)
-    if min(n) < 2:
-        return {'n': n, 'mean': math.nan, 'low': math.nan, 'high': math.nan, 'p': 1.0}
-    mean, va, vb = float(a.mean() - b.mean()), a.var(ddof=1) / n[0], b.var(ddof=1) / n[1]
-    half = 0.0
-    if va + vb > 0:
-        degrees = (va + vb)**2 / (va**2 / (n[0] - 1) + vb**2 / (n[1] - 1))
-        half = float(stats.t.ppf(0.975, degrees) * math.sqrt(va + vb))
-    return {'n': n, 'mean': mean, 'low': mean - half, 'high': mean + half, 'p': permutation(a, b, 'independent')}
-
-
-def permutation(a, b, kind):
-    """
-    Exact p of the difference of means, or nearly so: a and b are exchanged in pairs ('samples') or dealt anew
-    ('independent').
-    """
-    def apart(a, b, axis):              # rounded: ways that are as far apart but for the last bits are ties
-        return np.round(np.abs(np.mean(a, axis) - np.mean(b, axis)), 9)
-
-    return float(stats.permutation_test((a, b), apart, vectorized=True, permutation_type=kind, alternative='greater',
-                                        n_resamples=RESAMPLES, random_state=0).pvalue)
+    test = stats.permutation_test((a, b), apart, vectorized=True, permutation_type='samples', alternative='greater',
+                                  n_resamples=RESAMPLES, random_state=0)
+    return {'n': n, 'mean': mean, 'low': mean - half, 'high': mean + half, 'p': float(test.pvalue)}
 
 
 def mcnemar(wrong_a, wrong_b):
     """
-    Two nets on the same digits, true where they miss one: (digits that only a misses, only b misses, p).
+    Two nets on the same digits, true where they miss one: (digits that only a misses, that only b misses, p).
 
-    McNemar's exact test: were the nets alike, the first would be binomial, 1/2 of the digits that one of the two misses.
+    McNemar's exact test: if the nets were equally good, a digit that only one of them misses would be missed by either
+    with probability 1/2, so that the first number would be binomial.
     """
     wrong_a, wrong_b = np.asarray(wrong_a, dtype=bool), np.asarray(wrong_b, dtype=bool)
     only_a, only_b = int((wrong_a & ~wrong_b).sum()), int((wrong_b & ~wrong_a).sum())
@@ -71,7 +45,7 @@ def mcnemar(wrong_a, wrong_b):
 
 
 def sampling(misses, n):
-    """The Clopper-Pearson interval (low, high) of an error rate of which misses among n digits were seen."""
+    """The Clopper-Pearson interval (low, high) of the error rate of a net that misses so many of n digits."""
     interval = stats.binomtest(misses, n).proportion_ci(0.95, 'exact')
     return 100 * float(interval.low), 100 * float(interval.high)
 
@@ -80,11 +54,12 @@ def single_run(value, runs, n_test=None):
     """
     How far one published run lies from ours: {'mean', 'sd', 'sampling', 'low', 'high', 'z'}.
 
-    Runs differ by their seed, sd over the n runs, of which the mean is known to sd / sqrt(n). If runs are error rates
-    and the published one was measured on other digits than ours, n_test of them each time, both have the digits' own
-    error, 'sampling' = sqrt(p (1 - p) / n_test). So the variance of value - mean is sd^2 (1 + 1/n) + 2 sampling^2; it
-    is a little too large, for part of sd is sampling too. low, high is the prediction interval with t(n - 1); z is
-    (value - mean) over the square root of that variance. Without n_test the digits are the same, and only seeds count.
+    Our n runs differ in their seeds: they have the standard deviation sd, and their mean the standard error sd /
+    sqrt(n). If the published error rate was measured on other digits than ours, n_test of them each time, both also
+    have the digits' sampling error, 'sampling' = sqrt(p (1 - p) / n_test). The variance of value - mean is then
+    sd^2 (1 + 1/n) + 2 sampling^2, a little too large, as part of sd is sampling too. low, high is the prediction
+    interval with t(n - 1); z is value - mean over the square root of that variance. Without n_test the digits are the
+    same, and only seeds count.
     """
     runs = np.array([v for v in runs if math.isfinite(v)], dtype=float)
     n, mean, sd = len(runs), float(runs.mean()), float(runs.std(ddof=1))
@@ -97,7 +72,8 @@ def single_run(value, runs, n_test=None):
 
 def variance_split(values):
     """
-    Where a figure's variance comes from, {(draw, seed): value}, every seed on every draw: {'draw', 'seed', 'rest'}.
+    Where a result's variance comes from, given {(draw, seed): value} of every seed on every draw: {'draw', 'seed',
+    'rest'}.
 
     Analysis of variance of the crossed two-way layout with one run a cell, both factors random. With D draws, S seeds
     and the mean squares MS: rest = MS_rest, draw = (MS_draw - MS_rest) / S, seed = (MS_seed - MS_rest) / D, or 0 where

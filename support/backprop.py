@@ -11,8 +11,8 @@ time, a hundred times as fast. For a layer with inputs x, weights w, biases b, a
 
 A map's units share its weights; in a fully connected layer each map is one unit. Curvature, the second derivatives,
 goes down the same way with weights, inputs and slopes squared. All inner loops run over numbers that lie side by side.
-All that belongs to H1's units lies by row, column, map; each column of H2's units has a copy of the five columns it
-sees, a strip of 12 rows, the border's among them:
+What belongs to H1's units is stored by row, column and map. Each column of H2's units has its own copy of the five
+columns of H1 that it sees: a strip of 12 rows, with the border's.
 
     columns  0 1 2 3 4 5 6 7 8 9 10 11      12 maps a column: a row of a window is 60 numbers, filled up to K = 64
     strip 0  = = = = =                      row 0   |60 numbers|0000|  |
@@ -20,9 +20,9 @@ sees, a strip of 12 rows, the border's among them:
     strip 2          = = = = =              row 2   |60 numbers|0000|  |  2K further on, the window of row 1
     strip 3              = = = = =          ...                       |
 
-A window of H2 is then one run of 5K numbers in all maps of H1, and so is a map's kernel. Where the connection table
-has no connection, weight and rate are 0: only layout() knows the table. H1's loops do 16 maps at a time; where there
-are 12, the other 4 are the next column's, and what comes of them is overwritten or never read.
+A window of H2 in all maps of H1 is then a single row of 5K numbers, and so is a map's kernel. Where the connection
+table has no connection, weight and rate are 0, so only layout() knows the table. H1's loops take 16 maps at a time;
+where there are 12, the other 4 are the next column's, and their results are overwritten or never read.
 """
 from math import factorial, log
 
@@ -37,25 +37,26 @@ except Exception as e:                  # numba has errors of its own for a Pyth
     raise ImportError(f'{(str(e) or type(e).__name__).splitlines()[0]}; pip install numba, 0.58 or newer') from None
 if numba.config.DISABLE_JIT:
     raise ImportError('NUMBA_DISABLE_JIT is set; unset it')
-# LLVM stays with 8 numbers a register where the core has 16 unless it is told otherwise.
+# LLVM uses registers of 8 numbers even where the core has registers of 16, unless it is told otherwise.
 if llvm.get_host_cpu_features().get('avx512f') and not (numba.config.CPU_FEATURES or numba.config.CPU_NAME):
     numba.config.CPU_FEATURES = llvm.get_host_cpu_features().flatten() + ',-prefer-256-bit'
 
-# Nothing is allocated, so nothing need be counted: half of the compiling. 'contract' allows a fused multiply-add, and
-# 'reassoc' sums in any order, fixed once compiled; a value that is not finite may never be assumed away.
+# The compiled code allocates nothing, so it needs no reference counts (_nrt), which would double the time to compile.
+# 'contract' allows fused multiply-adds; 'reassoc' lets sums be taken in any order, fixed once compiled. The flags that
+# assume finite values are off, as training has to stop at the first that is not.
 lean = {'error_model': 'numpy', '_nrt': False, 'no_cfunc_wrapper': True}
 part = numba.njit(fastmath={'contract'}, no_cpython_wrapper=True, **lean)
 
-f32, index = np.float32, np.uint64      # a signed index might count from the end, and its loop is no vector loop then
-zero, BACKGROUND = f32(0), f32(-1)      # what connections see that reach over the border of the image or of H1's maps
+f32, index = np.float32, np.uint64      # signed indices may count from the end, and keep a loop from being vectorized
+zero, BACKGROUND = f32(0), f32(-1)      # BACKGROUND is what windows see beyond the border of the image or H1's maps
 OUTPUTS, TRAINING, CURVATURE = 0, 1, 2
-# 2**f = sum over k of (f ln 2)**k / k!, for |f| <= 1/2; the terms left out are below (ln 2 / 2)**7 / 7! = 1.2e-7.
+# 2**f = sum over k of (f ln 2)**k / k!, for |f| <= 1/2. The first term left out is at most (ln 2 / 2)**7 / 7! = 1.2e-7.
 T1, T2, T3, T4, T5, T6 = (f32(log(2)**k / factorial(k)) for k in range(1, 7))
 
 
 @part
 def squash(s, b, A, S, slope):
-    """From s, in its place, y = A tanh(S (s + b)); slope = S/A (A - y)(A + y). tanh to 2.5e-7."""
+    """In place of s, y = A tanh(S (s + b)), tanh to within 2.5e-7; and slope = S/A (A - y)(A + y)."""
     for m in range(len(s)):
         for p in range(s.shape[1]):
             x = S * (s[m, p] + b[m, p])
@@ -70,7 +71,7 @@ def squash(s, b, A, S, slope):
 
 @part
 def change(b, rate, e, slope):
-    """From e, in its place, delta = slope e; and b -= rate delta. (w1: e is its gradient, and slope is 1.)"""
+    """In place of e, delta = slope e; and b -= rate delta. (For w1, e is its gradient, and slope is 1.)"""
     for m in range(len(b)):
         for p in range(b.shape[1]):
             e[m, p] *= slope[m, p]
@@ -79,7 +80,7 @@ def change(b, rate, e, slope):
 
 @numba.njit(fastmath={'contract', 'reassoc'}, no_cpython_wrapper=True, **lean)
 def sums(w, a, b, s, p, q):
-    """s[m,p] = sum over k of w[m,k] a[k], s[m,q] of w[m,k] b[k]; four maps at a time, so that little is read twice."""
+    """s[m,p] = sum over k of w[m,k] a[k]; s[m,q], of w[m,k] b[k]. Four maps at a time: a and b are read less often."""
     for m in range(0, len(w), 4):
         w0, w1, w2, w3 = w[m], w[m + 1], w[m + 2], w[m + 3]
         a0, a1, a2, a3, b0, b1, b2, b3 = zero, zero, zero, zero, zero, zero, zero, zero
@@ -113,7 +114,7 @@ def full(v, w, rate, delta, x, e):
 
 @part
 def strips(y, x, n1, down):
-    """Strips x from H1's outputs y, n1 a column; or down, from what H2 passes down in x, the sum for each unit in y."""
+    """Copy H1's outputs y, n1 a column, to strips x; or with down, add what H2 passed down, in x, to each unit in y."""
     for c in range(4):
         for r in range(8):
             row, strip, skip = y[r], x[c], (r + 2) * x.shape[1] // 12 + n1 * (2 - 2*c)
@@ -128,9 +129,10 @@ def strips(y, x, n1, down):
 @numba.njit(fastmath={'contract'}, nogil=True, **lean)
 def run(task, order, outputs, net, above, changed, rates, ys, slopes, deltas, image, x2, e2, A, S, softmax, X, T):
     """
-    Does task with each pattern of X (n, 256), T (n, 10) in the order given. Returns how many were good: stops at one
-    that is not finite. deltas go down through the weights `above`, and `changed` is changed: both are net, or for the
-    second derivatives net squared and their sum. ys, slopes, deltas: each unit's lie as its bias does in net.
+    Do task with each pattern of X (n, 256), T (n, 10) in the order given. Stops at the first value that is not finite,
+    and returns how many patterns came before it. The deltas pass through the weights `above`, and `changed` is updated:
+    in training both are net, for curvature net squared and its sum. In ys, slopes and deltas a unit is where its bias
+    is in net.
     """
     (w1, b1, w2, b2, w3, b3, w4, b4), (v2, v3, v4) = net, above
     (_, y1, y2, y3, y4), (ones, slope1, slope2, slope3, slope4) = ys, slopes
@@ -144,7 +146,7 @@ def run(task, order, outputs, net, above, changed, rates, ys, slopes, deltas, im
             for k in range(256):
                 flat2[k] = x[k]
         else:
-            if second:                  # the pattern before has squared the border
+            if second:                  # the pattern before squared the border
                 image.fill(BACKGROUND), x2.fill(BACKGROUND)
             for r in range(16):
                 for c in range(16):
@@ -244,10 +246,10 @@ def run(task, order, outputs, net, above, changed, rates, ys, slopes, deltas, im
 
 
 def layout(net):
-    """(shapes of w1, b1, ..., w4, b4; how to see them in a memory; {parameter's name: where its numbers lie in it})."""
+    """(the shapes of w1, b1, ..., w4, b4; a function that views a memory as them; {parameter's name: places in it})."""
     n1, n2 = (len(net.H1w), len(net.H2w)) if hasattr(net, 'table') else (0, 16)
     h, K = len(net.H3b), -(-5*n1 // 16) * 16
-    fours, units = -(-n2 // 4) * 4, -(-h // 16) * 16                     # filled up
+    fours, units = -(-n2 // 4) * 4, -(-h // 16) * 16                     # rounded up
     shapes = (((n1 + 15) // 16 * 25, 16), (8, 8*n1 + 16), (fours, 5*K), (fours, 16), (units, 16*fours), (1, units),
               (12, units), (1, 12))
 
@@ -266,7 +268,7 @@ def layout(net):
 
 
 def call(task, net, X, order, T=None, rates=None):
-    """(how many patterns were good, outputs, {parameter's name: what was changed}). ValueError if net is another"""
+    """(run's count, outputs, {parameter's name: what was changed}). ValueError if this module does not compute net."""
     if not all(hasattr(net, name) for name in ('H3w', 'H3b', 'outw', 'outb', 'A', 'S')):
         raise ValueError(f'{type(net).__name__} is not a net that support/backprop.py computes')
     shapes, arrays, places = layout(net)
@@ -280,7 +282,7 @@ def call(task, net, X, order, T=None, rates=None):
     above, changed = (params**2, torch.zeros_like(params)) if task == CURVATURE else (params, params)
     ys, slopes, deltas = torch.zeros_like(params), torch.ones_like(params), torch.zeros_like(params)
     memories = params, above, changed, pack(rates) if rates else params, ys, slopes, deltas
-    every, weights, units = range(8), (2, 4, 6), (0, 1, 3, 5, 7)         # a unit's y lies as its bias does
+    every, weights, units = range(8), (2, 4, 6), (0, 1, 3, 5, 7)
     parts = [tuple(arrays(m)[i].numpy() for i in which)
              for m, which in zip(memories, (every, weights, every, every, units, units, units))]
     strips, softmax = (4, 12 * shapes[2][1] // 5), bool(getattr(net, 'softmax', False))

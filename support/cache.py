@@ -1,4 +1,4 @@
-"""numba's own cache of compiled code, for one function, but with checksums: numba would trust a damaged file."""
+"""numba's cache of compiled code with checksums: without them numba would run what is in a damaged file."""
 import os
 import pickle
 from contextlib import suppress
@@ -10,7 +10,7 @@ from support import cli
 
 
 class CheckedCode(caching.CompileResultCacheImpl):
-    """Code with its checksum: a wrong byte in it would be run."""
+    """Code and its checksum."""
 
     def reduce(self, result):
         code = caching.dumps(super().reduce(result))

@@ -55,7 +55,7 @@ def run(main):
 
 
 def end(status, message, at_once):
-    """Say a last line and exit, without waiting for other threads if that is to be at once."""
+    """Print a last line and exit; with at_once, without waiting for other threads."""
     for fd, stream, text in (1, sys.stdout, ''), (2, sys.stderr, f'{message}\n' if message else ''):
         try:
             stream.write(text)
@@ -109,8 +109,11 @@ def path(text):
 
 def parser(description, **options):
     """An ArgumentParser that shows a script's docstring as it stands."""
-    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
                                    **options)
+    # argparse's own exits with 0 where nothing can be printed
+    made.print_help = lambda file=None: print(made.format_help(), end='', file=file, flush=True)
+    return made
 
 
 # ---------------------------------------------------------------------------------------------------------------------

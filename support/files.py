@@ -15,7 +15,7 @@ import torch
 
 from support.cli import fail
 
-# What a name promises: SHA-256 of the labels of its training digits, then of its test digits, a byte each.
+# What a name promises: the SHA-256 of the labels, one byte each, of the training digits and then the test digits.
 LABELS_SHA256 = {
     'mnist': '29d34f1bf1b958871959275d0dc291c89fb28c6ef258e093a350b8803629ac18',
     'usps': '23d374427c9e1a0074b0b6f6d9ced2b877e9fe72adc27db773fba947c93ea3bd',
@@ -29,7 +29,7 @@ LABELS_SHA256 = {
 def read_file(path, remedy):
     """The bytes of a file. Ends the script with a line that gives the remedy if they cannot be read."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):                      # a pipe would be waited for
+        if not stat.S_ISREG(os.stat(path).st_mode):                      # reading a pipe would wait for its writer
             fail(f'{path} is not a file; {remedy}')
         with open(path, 'rb') as f:
             return f.read()
@@ -113,7 +113,7 @@ def write_json(path, found):
 
 
 def read_table(path, remedy, **columns):
-    """The rows of a CSV file as dicts of these columns, among others. columns: {name: an argparse type, or str}."""
+    """The rows of a CSV file as dicts of some of its columns. columns: {name: an argparse type, or str}."""
     try:
         lines = csv.DictReader(io.StringIO(read_file(path, remedy).decode(), newline=''))
         if not set(columns) <= set(lines.fieldnames or ()):
@@ -134,7 +134,7 @@ def read_table(path, remedy, **columns):
 
 
 def plain(t):
-    """True if t is a tensor of float32 numbers that lie in memory one after the other."""
+    """Whether t is a tensor of float32 numbers that lie in memory one after the other."""
     return (isinstance(t, torch.Tensor) and t.layout == torch.strided and not t.is_nested and t.device.type == 'cpu'
             and t.dtype == torch.float32 and not t.requires_grad and t.is_contiguous())
 
@@ -143,10 +143,10 @@ def plain(t):
 # digits: data/<dataset>/train1989.pt and test1989.pt, tuples (X, Y), and digits.json, which says what they are
 
 def dataset(text):
-    """An argparse type: a data set's name, as prepro.py gives them."""
-    if text not in LABELS_SHA256 and not re.fullmatch(r'mnist-seed(0|[1-9][0-9]{0,9})', text):
+    """An argparse type: a data set's name, as prepro.py gives them. Its draw of seed 1337 is called mnist."""
+    if text not in LABELS_SHA256 and not re.fullmatch(r'mnist-seed(?!1337$)(0|[1-9][0-9]{0,9})', text):
         raise argparse.ArgumentTypeError(f'{text!r} is none of {", ".join(LABELS_SHA256)}, or mnist-seedN as '
-                                         'prepro.py --seed N makes it')
+                                         'prepro.py --seed N makes it (N=1337 makes mnist)')
     return text
 
 
@@ -161,8 +161,8 @@ def labels_sha256(splits):
 
 def save_digits(dataset, splits):
     """
-    Write {split: (X, Y)} as prepro.py's data set. digits.json goes first and comes back last: without it, or beside
-    other digits than it speaks of, the tensors are not read.
+    Write {split: (X, Y)} as prepro.py's data set. digits.json is removed first and written last: tensors without it,
+    or with one that describes other digits, are not read.
     """
     about = digits_path(dataset, 'digits.json')
     remove(about)
@@ -211,8 +211,8 @@ def load_split(path, remedy):
 
 def save_run(folder, args, rows, net=None):
     """
-    Write a run as far as it has come: args, how it was started; rows, dicts with the same keys, one for each pass and
-    split. Once it has ended, the net as well; until then there is no model.pt, not an earlier run's either.
+    Write what a run has so far: args, how it was started; rows, a dict for each pass and split, all with the same keys.
+    A run that has ended gives its net too; until then there is no model.pt, not even an earlier run's.
     """
     model = os.path.join(folder, 'model.pt')
     remove(model)

@@ -97,7 +97,7 @@ def mean_sd(values):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# the file. key, values: its columns, what was run and what was measured; words: those that are not numbers
+# the file. Its columns are key, what was run, and values, what was measured; words are the columns of text
 
 NUMBER = re.compile(r'-?[0-9]{1,20}(\.[0-9]{1,20})?(e[-+]?[0-9]{1,3})?')
 
@@ -118,7 +118,7 @@ def read_rows(path, key, values, words, remedy='results/README.md has the comman
 
 
 def parsed_file(path, content, key, values, words, remedy):
-    """(rows, how many bytes the whole lines take): a last line that is cut off is no row."""
+    """(rows, the number of bytes in whole lines): a last line that is cut off is no row."""
     header = csv_line((*key, *values))
     if header.startswith(content):      # a new file, or one that was killed before its first row
         return [], len(content) if content == header else 0
@@ -166,12 +166,12 @@ def parsed(line, key, values, words):
 
 
 def identity(job, key):
-    """What was run, as text: of a job and of the row it became."""
-    return tuple(str(job[name]) for name in key)
+    """What was run, as text, of a job or of its row. Seed 1.0, as another program may have written it, is seed 1."""
+    return tuple(f'{job[name]:.17g}' if isinstance(job[name], float) else str(job[name]) for name in key)
 
 
 def csv_line(fields):
-    """A line of the file as bytes: floats with six digits, but those of a key as they are (see identity)."""
+    """A line of the file as bytes, floats with six digits."""
     f = io.StringIO()
     csv.writer(f, lineterminator='\n').writerow(f'{v:.6g}' if isinstance(v, float) else v for v in fields)
     return f.getvalue().encode()
@@ -238,12 +238,13 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
     """
     The rows of jobs, in their order: from the file at path, or run now and added to it.
 
-    work: a function of a module, or a partial of one, so that other processes find it by its name. It loads its digits
-    itself, from data/, and keeps them (functools.lru_cache): what it is called with goes along with every job. A run
-    that diverged is a row too, with NaN for all numbers but seconds (None for what is not measured).
+    work: a function of a module, or a partial of one, so that other processes find it by its name. Its arguments are
+    sent with every job, so it loads its digits itself, from data/, and keeps them (functools.cache). A run that
+    diverged is a row too, with NaN for all numbers but seconds (None for what is not measured).
 
-    threads: work releases the interpreter lock and draws from no global generator, so that it can run in threads of
-    this process; if not, in processes. workers: how many at a time (default: one a core). One PyTorch thread each.
+    threads: whether work may run in threads of this process, because it releases the interpreter lock and draws from no
+    global generator; otherwise it runs in processes. workers: how many at a time (default: one a core), each with one
+    PyTorch thread.
 
     cluster: the address of a Dask scheduler, to run there instead. Its workers are started in this folder, where they
     find the scripts and data/: python -m dask worker ADDRESS --nworkers auto --nthreads 1
@@ -296,7 +297,7 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
 
 
 def row_line(job, measured, key, values):
-    """A run's line of the file. Raises ValueError if it would not be one."""
+    """A run's line of the file; the key is written in full. Raises ValueError if it would not be one line."""
     if set(measured) != set(values):
         raise ValueError(f'its values are {", ".join(measured)}, not {", ".join(values)}')
     line = csv_line((*(str(job[name]) for name in key), *(measured[name] for name in values)))
@@ -306,23 +307,23 @@ def row_line(job, measured, key, values):
 
 
 def attempt(work, job):
-    """(what work measured, None), or (None, what went wrong in a line). One PyTorch thread a run."""
+    """(what work measured, None), or (None, a line that says what went wrong). Uses one PyTorch thread."""
     torch.set_num_threads(1)
     try:
         return work(**job), None
-    except BaseException as e:          # SystemExit as well: a Dask worker would end at it
+    except BaseException as e:          # SystemExit too, which would end a Dask worker
         return None, one_line(e)
 
 
 def one_line(e):
-    """An exception, and where it was raised; of a script that fails, its own words."""
+    """An exception and where it was raised, in one line; of cli.fail, the message alone."""
     text = str(e) if isinstance(e, SystemExit) else f'{type(e).__name__}: {e}'
     where = [f' ({os.path.basename(frame.filename)}:{frame.lineno})' for frame in traceback.extract_tb(e.__traceback__)]
     return ' '.join(text.split())[:500] + ('' if isinstance(e, SystemExit) else where[-1] if where else '')
 
 
 def say(message, bar=None):
-    """A line on stderr; a progress bar gets out of its way."""
+    """Print a line on stderr, after clearing the progress bar."""
     with contextlib.suppress(AttributeError):
         bar.clear()
     with contextlib.suppress(OSError):           # stderr is full: no reason to end
@@ -342,7 +343,7 @@ def on_this_machine(workers, threads):
 
 
 def in_child(children, work, job):
-    """attempt(work, job) in this thread's own child process, so that one that dies takes no other's job with it."""
+    """attempt(work, job) in a child process of this thread's own: if it dies, the other threads' jobs go on."""
     thread = threading.get_ident()
     if thread not in children:
         children[thread] = start_child()
@@ -360,8 +361,8 @@ def in_child(children, work, job):
 
 def start_child():
     """(process, pipe) of a process that does attempts."""
-    if hasattr(signal, 'pthread_sigmask'):       # which the child inherits: Ctrl-C is for the parent, from its start on
-        resource_tracker.ensure_running()        # here, because its start unblocks the signal
+    if hasattr(signal, 'pthread_sigmask'):       # the child inherits the mask, so Ctrl-C reaches the parent alone
+        resource_tracker.ensure_running()        # before that, because starting it unblocks the signal
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     context = multiprocessing.get_context('spawn')
     pipe, theirs = context.Pipe()
@@ -372,7 +373,7 @@ def start_child():
 
 
 def serve(pipe):
-    """What a child does."""
+    """The loop of a child process: attempt what comes through the pipe, for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
     while True:
@@ -418,7 +419,7 @@ ONE = threading.Lock()
 
 
 def attempt_there(work, job, threads, wanted):
-    """attempt in a worker of a cluster; where work must not run in threads, one at a time."""
+    """attempt in a worker of a cluster, one at a time if work must not run in threads."""
     if version() != wanted:
         return None, f'the worker on {socket.gethostname()} has other scripts, or older ones; start it anew'
     with contextlib.nullcontext() if threads else ONE:
@@ -427,14 +428,14 @@ def attempt_there(work, job, threads, wanted):
 
 @functools.cache
 def version():
-    """A fingerprint of the scripts, when this process first asked for it."""
+    """A fingerprint of the scripts as they were when this process first asked."""
     root = Path(__file__).resolve().parent.parent
     return fingerprint({str(path.relative_to(root)): path.read_text(encoding='utf-8')
                         for folder in (root, root / 'support', root / 'experiments') for path in folder.glob('*.py')})
 
 
 def importable(work):
-    """work, but a function of the script itself found in the script's module: elsewhere __main__ is another."""
+    """work, with a function of __main__, which is another module elsewhere, looked up in the script's own module."""
     if isinstance(work, functools.partial):
         return functools.partial(importable(work.func), *work.args, **work.keywords)
     if work.__module__ != '__main__':

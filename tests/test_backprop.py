@@ -1,6 +1,6 @@
-"""support/backprop.py against slow loops, autograd, finite differences and brute force; its runs; its cache."""
+"""support/backprop.py against slow loops, autograd and finite differences; its runs; its cache."""
+import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 import prepro
 import repro
+from conftest import random_patterns
 from support import backprop
 
 REPO = Path(backprop.__file__).resolve().parent.parent
@@ -59,10 +60,8 @@ NETS = [(12, 12, 8, 30, 'blocks'), (12, 12, 8, 30, 'cyclic', 1.0, 1.0), (12, 12,
 
 def digits(n, seed=0, level=1.0):
     """n patterns of noise with targets at +-level."""
-    g = torch.Generator().manual_seed(seed)
-    Y = -torch.ones(n, 10)
-    Y[torch.arange(n), torch.randint(10, (n,), generator=g)] = 1
-    return torch.rand(n, 1, 16, 16, generator=g) * 2 - 1, Y * level
+    X, Y = random_patterns(n, seed)
+    return X, Y * level
 
 
 def rates_of(net, rate):
@@ -159,16 +158,6 @@ def test_sixty_steps_end_with_autograds_weights(size):
     assert (backprop.outputs(net, X) - expected).abs().max() < 1e-5
 
 
-def test_the_published_first_pass():
-    real = {split: prepro.tensors(*d) for split, d in prepro.embedded().items()}
-    X, Y = real['train']
-    net = repro.Net()
-    backprop.train_pass(net, X, Y, rates_of(net, 0.03), range(len(X)))
-    train, test = (repro.measure(net, *real[split]) for split in ('train', 'test'))
-    assert (f'{train["loss"]:.3e}', train['misses']) == ('6.303e-02', 656)
-    assert (f'{test["loss"]:.3e}', test['misses']) == ('6.878e-02', 206)
-
-
 @pytest.mark.parametrize('n', [500, pytest.param(prepro.N_TRAIN, marks=pytest.mark.slow)])
 def test_a_pass_ends_with_autograds_weights(n):
     X, Y = prepro.tensors(*prepro.embedded()['train'])
@@ -256,59 +245,6 @@ def test_not_finite_last_changes_and_outputs_and_no_patterns():
     assert backprop.train_pass(net, *digits(5), rates_of(net, 0.01), range(5)) == 5
 
 
-def squared_jacobians(net, x):
-    """The curvature by brute force: autograd's Jacobians of each layer's sums, squared. {name: tensor}, one pattern."""
-    jacobian = torch.autograd.functional.jacobian
-    p = {name: q.detach() for name, q in net.named_parameters()}
-    n1, n2, h, squash = len(net.H1w), len(net.H2w), len(net.H3b), net.squash
-
-    def s1_of(w, b):
-        return F.conv2d(F.pad(x, (2, 2, 2, 2), value=-1.0), w, stride=2) + b
-
-    s1 = s1_of(p['H1w'], p['H1b'])
-    s2 = net.sums2(squash(s1), p['H2w']) + p['H2b']
-    s3 = squash(s2).flatten(1) @ p['H3w'] + p['H3b']
-    s4 = squash(s3) @ p['outw'] + p['outb']
-    h4 = 2 / 10 * jacobian(squash, s4).reshape(10, 10).square().sum(0)
-    h3 = h4 @ jacobian(lambda s: squash(s) @ p['outw'], s3).reshape(10, h).square()
-    h2 = h3 @ jacobian(lambda s: squash(s).flatten(1) @ p['H3w'], s2).reshape(h, 16*n2).square()
-    h1 = h2 @ jacobian(lambda s: net.sums2(squash(s), p['H2w']), s1).reshape(16*n2, 64*n1).square()
-    of_H2w = jacobian(lambda w: net.sums2(squash(s1), w), p['H2w']).reshape(16*n2, -1).square()
-    of_H1w = jacobian(lambda w: s1_of(w, p['H1b']), p['H1w']).reshape(64*n1, -1).square()
-    return {'outb': h4, 'H3b': h3, 'H2b': h2.view_as(p['H2b']), 'H1b': h1.view_as(p['H1b']),
-            'outw': squash(s3)[0].square()[:, None] * h4, 'H3w': squash(s2).flatten().square()[:, None] * h3,
-            'H2w': (h2 @ of_H2w).view_as(p['H2w']), 'H1w': (h1 @ of_H1w).view_as(p['H1w'])}
-
-
-@pytest.mark.parametrize('size', [NETS[0], NETS[1], NETS[4]])
-def test_curvature_is_that_of_brute_force(size):
-    net = Reference(*size)
-    X, _ = digits(3)
-    found = backprop.curvature(net, X)
-    each = [squared_jacobians(net, x[None]) for x in X]
-    for name, h in found.items():
-        expected = sum(e[name] for e in each) / len(each)
-        assert h.shape == expected.shape and (h >= 0).all()
-        assert (h - expected).abs().max() < 1e-4 * expected.max(), name
-
-
-@pytest.mark.parametrize('size', [NETS[6], NETS[7]])
-def test_curvature_of_the_upper_layers_is_gauss_newtons_exactly(size):
-    """No unit above H3 mixes two paths from one weight of H3 or the output: there nothing is left out."""
-    net = Reference(*size)
-    X, _ = digits(2)
-    found = backprop.curvature(net, X)
-    expected = dict.fromkeys(('H3w', 'H3b', 'outw', 'outb'), 0)
-    for x in X:
-        for j in range(10):
-            net.zero_grad()
-            net(x[None])[0, j].backward()
-            for name in expected:
-                expected[name] = expected[name] + 2 / 10 * getattr(net, name).grad.square() / len(X)
-    for name, h in expected.items():
-        assert (found[name] - h).abs().max() < 1e-4 * h.max(), name
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # compiled code on disk
 
@@ -317,7 +253,8 @@ import torch
 from support import backprop
 import repro
 net = repro.Net(0)
-print(backprop.train_pass(net, torch.zeros(3, 1, 16, 16), torch.ones(3, 10), dict.fromkeys(dict(net.named_parameters()), .1), [0]),
+rates = dict.fromkeys(dict(net.named_parameters()), .1)
+print(backprop.train_pass(net, torch.zeros(3, 1, 16, 16), torch.ones(3, 10), rates, [0]),
       sum(backprop.run.stats.cache_hits.values()))
 '''
 
@@ -332,25 +269,37 @@ def engine(folder, **env):
 
 
 @pytest.mark.slow
-def test_a_damaged_cache_is_compiled_anew(tmp_path):
-    assert engine(tmp_path / 'good') == ('1 0', [])
-    assert engine(tmp_path / 'good') == ('1 1', [])
-    for kind in ('*.nbi', '*.nbc'):
-        for damage in (lambda b: b'', lambda b: b[:len(b) // 2], lambda b: os.urandom(len(b)),
-                       lambda b: b[:len(b) // 2] + bytes([b[len(b) // 2] ^ 1]) + b[len(b) // 2 + 1:], None):
-            shutil.rmtree(tmp_path / 'bad', ignore_errors=True)
-            shutil.copytree(tmp_path / 'good', tmp_path / 'bad')
-            path, = (tmp_path / 'bad').rglob(kind)
-            if damage:
-                path.write_bytes(damage(path.read_bytes()))
-                said, lines = engine(tmp_path / 'bad')                   # compiled, and kept
-                assert (said == '1 0' or kind == '*.nbi') and not lines  # a byte of the index may be one that nobody reads
-                assert engine(tmp_path / 'bad') == ('1 1', [])
-            else:                       # a directory in its place
-                path.unlink()
-                path.mkdir()
-                said, lines = engine(tmp_path / 'bad')
-                assert said == '1 0' and len(lines) <= 1
+def test_the_engine_is_compiled_once(tmp_path):
+    assert engine(tmp_path) == ('1 0', [])
+    assert engine(tmp_path) == ('1 1', [])
+
+
+def kept(folder):
+    """Whether the code of the function in folder/double.py, loaded anew, came from the cache."""
+    spec = importlib.util.spec_from_file_location('double', folder / 'double.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.double(2) == 4
+    return sum(module.double.stats.cache_hits.values()) == 1
+
+
+DAMAGE = {'empty': lambda b: b'', 'cut off': lambda b: b[:len(b) // 2], 'noise': lambda b: os.urandom(len(b)),
+          'a wrong bit': lambda b: b[:len(b) // 2] + bytes([b[len(b) // 2] ^ 1]) + b[len(b) // 2 + 1:],
+          'a folder': None}
+
+
+@pytest.mark.parametrize('kind', ['nbi', 'nbc'])                         # the index, the code
+@pytest.mark.parametrize('damage', DAMAGE)
+def test_a_damaged_cache_is_compiled_anew(kind, damage, tmp_path):
+    (tmp_path / 'double.py').write_text('import numba\nfrom support import cache\n\n\n@cache.cached\n@numba.njit\n'
+                                        'def double(x):\n    return 2 * x\n')
+    assert [kept(tmp_path), kept(tmp_path)] == [False, True]
+    path, = tmp_path.rglob(f'*.{kind}')
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(DAMAGE[damage](content)) if DAMAGE[damage] else path.mkdir()
+    assert not kept(tmp_path) or (kind, damage) == ('nbi', 'a wrong bit')        # perhaps in a byte that is not read
+    assert kept(tmp_path) == (damage != 'a folder')                      # nothing can be written in its place
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from conftest import TINY, call, files, random_patterns
 
 import repro
-from experiments import claim_runs, claims, claims_of_learning as learning, claims_of_nets, lenet1, nets
+from experiments import (claim_pictures, claim_runs, claims, claims_of_learning as learning, claims_of_nets, lenet1,
+                         nets)
 from experiments.claim_runs import CLAIMS, HOLDS, NOT, OPEN, PART, SETTINGS, scheme
 
 X, Y = random_patterns(6)
@@ -97,11 +98,10 @@ def test_initial_weights_are_within_the_fan_ins_range():
 
 def test_lenet1_is_windows_and_averages():
     net = lenet1.lenet1(2, root=True)
-    w = {layer: {key: v for (name, key), v in zip(net.numbers, net.w.detach()) if name == layer}
-         for layer in ('H1', 'H2', 'H3', 'H4', 'output')}
     with torch.no_grad():
         net.w += 0.01 * torch.randn(len(net.w), generator=torch.Generator().manual_seed(0))     # biases too
-        w = {layer: {key: v for (name, key), v in zip(net.numbers, net.w) if name == layer} for layer in w}
+        w = {layer: {key: v for (name, key), v in zip(net.numbers, net.w) if name == layer}
+             for layer in ('H1', 'H2', 'H3', 'H4', 'output')}
 
         def kernel(layer, m, a):
             return torch.stack([w[layer][m, a, i, j] for i in range(5) for j in range(5)]).view(1, 1, 5, 5)
@@ -413,8 +413,6 @@ def test_a_run_measures(settings, tiny, monkeypatch):
 
 
 def test_pictures_are_drawn_where_their_runs_are(tiny):
-    pytest.importorskip('matplotlib')
-    from experiments import claim_pictures
     made_up = {5: rows_5(0.5, 7.0, 0.1), 6: rows_6(4, 20), 8: rows_8(0.5, 2), 11: rows_11(6), 12: rows_12(3, 6.0)}
     for number, rows in made_up.items():
         assert claim_pictures.PICTURES[number](rows)[:4] == b'\x89PNG'

@@ -44,13 +44,16 @@ def test_a_name_that_the_terminal_cannot_print_is_shown_in_escapes(tmp_path):
 
 @pytest.mark.parametrize('redirect, status, err', [
     ('| head -n 1', 1, []), ('> /dev/full', 1, ['script.py: cannot print: No space left on device']), ('>&-', 0, [])])
-@pytest.mark.parametrize('body', ['print(1)', 'print(1, flush=True)', 'for n in range(10**5): print(n)'])
-def test_output_that_nobody_takes(redirect, status, err, body, tmp_path):
+@pytest.mark.parametrize('body', ['print(1)', 'print(1, flush=True)', 'for n in range(10**5): print(n)',
+                                  'cli.parser("help").parse_args(["--help"])'])
+@pytest.mark.parametrize('unbuffered', ['', '1'])
+def test_output_that_nobody_takes(redirect, status, err, body, unbuffered, tmp_path):
     """A short output may be gone before the reader is: then all is well."""
     if 'full' in redirect and not os.path.exists('/dev/full'):
         pytest.skip('this system has no /dev/full')
     p = subprocess.run(['bash', '-c', f'"$0" script.py {redirect}; exit "${{PIPESTATUS[0]}}"', sys.executable],
-                       cwd=script(tmp_path, body).parent, env={'PYTHONPATH': str(REPO)}, capture_output=True, text=True)
+                       cwd=script(tmp_path, body).parent, capture_output=True, text=True,
+                       env={'PYTHONPATH': str(REPO), 'PYTHONUNBUFFERED': unbuffered})
     assert p.stderr.splitlines() == err
     assert p.returncode in ((0, 1) if 'head' in redirect and 'for' not in body else (status,))
 

@@ -196,7 +196,8 @@ def test_digits_that_were_not_saved_to_the_end_are_not_read(written, tiny, monke
     refused(train_on(TINY, tiny), 'repro.py', f'data/{TINY}/digits.json is not there', REMEDY)
 
 
-@pytest.mark.parametrize('name', ['cifar', '', 'mnist-seed', 'mnist-seed-1', 'mnist-seed07', '../mnist'])
+@pytest.mark.parametrize('name', ['cifar', '', 'mnist-seed', 'mnist-seed-1', 'mnist-seed07', 'mnist-seed1337',
+                                  '../mnist'])
 def test_no_data_set_has_this_name(name, tmp_path):
     said = train_on(name, tmp_path)
     assert said.status == 2 and 'repro.py: error: argument --dataset' in said.err[-1]

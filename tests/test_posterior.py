@@ -8,7 +8,7 @@ import torch
 from conftest import REPO, random_patterns
 
 import repro
-from experiments import compare, posterior
+from experiments import compare, posterior, posterior_pictures
 from support import files
 
 
@@ -33,7 +33,7 @@ def run(monkeypatch, *argv):
 
 
 def test_posterior_best_is_the_nearest_of_the_committed_draws():
-    row, _ = posterior.best(posterior.read(compare.os.path.join(REPO, 'results', 'posterior.csv')))
+    row, _ = posterior.best(posterior.read(REPO / 'results' / 'posterior.csv'))
     assert compare.RECIPES['posterior_best'][1] == posterior.recipe(row)
 
 
@@ -184,8 +184,6 @@ def test_summary_finds_what_was_put_in():
 
 @pytest.mark.slow
 def test_pictures():
-    pytest.importorskip('experiments.figures', exc_type=ImportError)
-    from experiments import posterior_pictures
     rows = rows_made_up(400)
     for draw in (posterior_pictures.draw_posterior, posterior_pictures.draw_predictive):
         assert draw(rows).startswith(b'\x89PNG') and draw(rows) == draw(rows)

@@ -242,7 +242,6 @@ def test_embedded_file_damaged_or_gone(damage, says, tmp_path, monkeypatch):
     assert not (tmp_path / 'data').exists()
 
 
-
 @pytest.mark.parametrize('argv, folder, names', [
     (('--dataset', 'usps'), 'data/USPS', USPS_FILES), (('--dataset', 'mnist60k'), 'data/MNIST/raw', prepro.MNIST_MD5),
     (('--seed', 3, '--root', 'there'), 'there/MNIST/raw', prepro.MNIST_MD5),

@@ -29,7 +29,7 @@ def test_rows_are_compared_without_their_times(tmp_path):
     assert remake.rows(old) == remake.rows(new) and len(remake.rows(old)) == len(lines) - 1
 
 
-def test_a_row_that_differs_is_told(tmp_path, monkeypatch):
+def test_a_row_that_differs_is_told(tmp_path):
     shutil.copy(REPO / 'results' / 'predict.csv', tmp_path)
     assert 'not made' in remake.compared('fit.csv', tmp_path)
     n = len(remake.rows(tmp_path / 'predict.csv'))

@@ -257,11 +257,12 @@ NETS = {
 
 
 @pytest.mark.parametrize('kind', NETS)
-def test_curvature_is_that_of_brute_force(kind):
+@pytest.mark.parametrize('engine', ENGINES)
+def test_curvature_is_that_of_brute_force(engine, kind):
     net, (X, _) = random_biases(NETS[kind]()), random_patterns(2)
     net(X).sum().backward()             # a gradient that is left over must not count
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
-    found = repro.curvature(net, X)
+    found = repro.engine_called(engine).curvature(net, X)
     each = [squared_jacobians(net, x[None]) for x in X]
     for name, p in net.named_parameters():
         expected = sum(h[name] for h in each) / len(each)
@@ -270,11 +271,12 @@ def test_curvature_is_that_of_brute_force(kind):
         assert torch.equal(p, before[name])
 
 
-@pytest.mark.parametrize('make', [lambda: repro.Net(3), lambda: repro.FullNet(3)], ids=['net', 'full'])
-def test_curvature_of_the_upper_layers_is_gauss_newtons_exactly(make):
+@pytest.mark.parametrize('kind', NETS)
+@pytest.mark.parametrize('engine', ENGINES)
+def test_curvature_of_the_upper_layers_is_gauss_newtons_exactly(engine, kind):
     """No unit above H3 mixes two paths from one weight of H3 or the output: there nothing is left out."""
-    net, (X, _) = random_biases(make()), random_patterns(3)
-    found = repro.curvature(net, X)
+    net, (X, _) = random_biases(NETS[kind]()), random_patterns(3)
+    found = repro.engine_called(engine).curvature(net, X)
     expected = dict.fromkeys(('H3w', 'H3b', 'outw', 'outb'), 0)
     for x, j in itertools.product(X, range(10)):
         net.zero_grad()

@@ -22,10 +22,9 @@ from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPO))
+from support import runs
 
-from support import runs                                                 # noqa: E402 (found by the line above)
+REPO = Path(__file__).resolve().parent.parent
 
 KEY, VALUES, WORDS = ('what', 'seed'), ('error', 'misses', 'note', 'seconds'), ('what', 'note')
 HEADER = 'what,seed,error,misses,note,seconds\n'
@@ -248,6 +247,13 @@ def test_files_joined_by_cat(tmp_path):
     assert len(runs.read_rows(str(tmp_path / 'c.csv'), *LAYOUT)) == 5
     (tmp_path / 'd.csv').write_bytes((tmp_path / 'c.csv').read_bytes().replace(b'\n', b'\r\n'))     # by way of Windows
     assert untimed(run(tmp_path / 'd.csv', 5)) == untimed(run(tmp_path / 'b.csv', 5))
+
+
+def test_a_seed_that_was_written_as_a_float_is_the_same_seed(tmp_path):
+    path = tmp_path / 'a.csv'
+    rows = run(path, 3)
+    path.write_text(path.read_text().replace('plain,2,', 'plain,2.0,'))
+    assert run(path, 3) == rows and len(lines(path)) == 3
 
 
 def test_a_pipe_a_folder_a_device(tmp_path, capsys):
