@@ -34,7 +34,8 @@ def commands():
 def rows(path):
     """The rows of a CSV file without their times, as a set."""
     with open(path, newline='', encoding='utf-8') as f:
-        return {tuple((name, value) for name, value in row.items() if name != 'seconds') for row in csv.DictReader(f)}
+        return {tuple((name, value) for name, value in row.items() if not name.endswith('seconds'))
+                for row in csv.DictReader(f)}
 
 
 def compared(name, remade):

@@ -267,7 +267,7 @@ def ladder(dataset):
         seconds = f'{f["seconds"][0]:.0f}' + (f' + {f["teacher_seconds"][0]:.0f}' if f['teacher_seconds'][0] else '')
         rows.append([label, f['n'], f'{f["passes"]:.0f}', seconds, pm(f['train_error'][:2]), pm(f['error'][:2]),
                      *([beside(dataset, name)] if wide else []), pm(f['misses'][:2], 1), *change(dataset, name)])
-    rows += [[f'published: {whose}', '', '', '', '', error, *([''] if wide else []), '', '', '']
+    rows += [[f'published: {whose}', '', '', '', '', f'{error:.2f}', *([''] if wide else []), '', '', '']
              for whose, error in PUBLISHED.get(dataset, {}).items()]
     return markdown(['', 'n', 'passes', 'seconds', 'train error, %', 'test error, %', *([BESIDE[dataset]] if wide else []),
                      'misses', 'change [95%]', 'p'], rows)

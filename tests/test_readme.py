@@ -45,8 +45,9 @@ def test_the_scripts_docstrings_give_the_same_numbers():
     assert f'n={n}' in repro.__doc__
     for dataset in ('mnist', 'usps'):
         found = modern.summary(report.ladder_rows(dataset))
-        for rung in '0', str(modern.TOP):
-            assert report.pm(found[rung]['error'][:2]).replace('±', '+-') in modern.__doc__
+        for rung in map(str, range(modern.TOP + 1)):
+            line = next(line for line in modern.__doc__.splitlines() if line.startswith(f'    {rung} '))
+            assert report.pm(found[rung]['error'][:2]).replace('±', '+-') in line
 
 
 def test_there_are_seeds_enough():
