@@ -251,10 +251,11 @@ OFF_LADDER = {f'3x3 windows, width {width}': {
 assert sum(p.numel() for p in Free(0, width=9).parameters()) <= 9_760 < sum(p.numel() for p in Free(0, 10).parameters())
 
 # What did not help on the folds, or by no more than they differ (the table in results/README.md): label smoothing; ten
-# times the weight decay; He's initial weights under tanh; the mean of the weights over the last tenth of the updates, by
-# when the rate has come down and they hardly move; SiLU for ReLU; distillation with other weights, temperatures and
-# rates, a copy for every pass, or twice the passes. Mixup and sharpness-aware steps take 3 of rung 7's 22 misses a fold
-# away; but mixup raises the cross-entropy, and sharpness-aware steps take twice the time and add nothing to distillation.
+# times the weight decay; He's initial weights under tanh; the mean of the weights over the last tenth of the updates,
+# by when the rate has come down and they hardly move; SiLU for ReLU; distillation with other weights, temperatures and
+# rates, a copy for every pass, or twice the passes. Mixup and sharpness-aware steps take 3 of rung 7's 22 misses a
+# fold away; but mixup raises the cross-entropy, and sharpness-aware steps take twice the time and add nothing to
+# distillation.
 
 # What karpathy/lecun1989-repro publishes for its four changes, cumulative: error in percent on its draw of MNIST,
 # one run each, watched on the test digits.

@@ -21,7 +21,8 @@ from support import cli, files, runs
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 COMMITTED = os.path.join(ROOT, 'results')
-SEPARATE = ('--cluster', 'mine.png', 'experiments.report', 'experiments.bench', 'prepro.py', 'figures speed')
+SEPARATE = ('--cluster', 'mine.png', 'experiments.report', 'experiments.bench', 'prepro.py', 'figures speed', '--list')
+KEPT = ('bench.csv', 'modern_before.csv', 'modern_trials.csv', 'modern_trials_before.csv')  # times, and past choices
 
 
 def commands():
@@ -29,6 +30,11 @@ def commands():
     text = files.read_file(os.path.join(COMMITTED, 'README.md'), '`git checkout` brings it back').decode()
     lines = re.findall(r'^    python (?:-m )?(\S.*?)\s*(?:#.*)?$', text, re.M)
     return [shlex.split(line) for line in lines if not any(word in line for word in SEPARATE)]
+
+
+def remade():
+    """The CSV files of results/ that the commands make."""
+    return sorted(name for name in os.listdir(COMMITTED) if name.endswith('.csv') and name not in KEPT)
 
 
 def rows(path):
@@ -51,10 +57,9 @@ def compared(name, remade):
 def hours():
     """How long the committed runs took, in hours on one core."""
     total = 0.0
-    for name in os.listdir(COMMITTED):
-        if name.endswith('.csv') and name != 'bench.csv':
-            with open(os.path.join(COMMITTED, name), newline='', encoding='utf-8') as f:
-                total += sum(float(row.get('seconds') or 0) for row in csv.DictReader(f))
+    for name in remade():
+        with open(os.path.join(COMMITTED, name), newline='', encoding='utf-8') as f:
+            total += sum(float(row.get('seconds') or 0) for row in csv.DictReader(f))
     return total / 3600
 
 
@@ -84,8 +89,7 @@ def main():
             raise KeyboardInterrupt
         failed += [name] if status else []
     print('\ncompared with results/:')
-    print('\n'.join(compared(name, os.path.join(folder, 'results')) for name in sorted(os.listdir(COMMITTED))
-                    if name.endswith('.csv') and name != 'bench.csv'))
+    print('\n'.join(compared(name, os.path.join(folder, 'results')) for name in remade()))
     if failed:
         cli.fail(f'these ended with an error, shown above: {", ".join(failed)}')
 

@@ -10,12 +10,10 @@ CSV files; a test holds both pages to them.
 import functools
 import os
 import re
-import statistics
 
 import modern
-import prepro
 import repro
-from experiments import claim_runs, claims, compare, posterior_tables, trials, uncertainty
+from experiments import claim_runs, claims, compare, ladder_tables, posterior_tables, uncertainty
 from experiments.compare import DIGITS, SCALE, VARIANTS
 from experiments.markdown import interval, pm, probability, prose, table as markdown
 from repro import PAPER, PAPER_FC40, REFERENCE, RESULTS
@@ -32,12 +30,6 @@ PAGES = ('README.md', os.path.join('results', 'README.md'))
 @functools.cache
 def compared():
     return compare.read(os.path.join(ROOT, 'results', 'compare.csv'))
-
-
-@functools.cache
-def ladder_rows(dataset):
-    return [row for row in modern.read(os.path.join(ROOT, 'results', 'modern.csv'))
-            if row['dataset'] == dataset]
 
 
 @functools.cache
@@ -94,21 +86,22 @@ def front():
 def new():
     """What is new here, in a sentence."""
     us = {what: seconds for what, (seconds, _) in bench().items()}
-    best = {dataset: modern.summary(ladder_rows(dataset))[str(modern.TOP)]['error'][0] for dataset in ('mnist', 'usps')}
-    return prose(f"New here: the paper's own digits, and training {us['autograd, 1 thread'] / us['engine compiled']:.0f} times as fast "
-                 'as PyTorch\'s eager loop; [its claims in words](#what-it-claims), put to the test; '
-                 '[the settings of 1989](#what-we-found), inferred from its results; [later ideas](#what-later-ideas-buy), by which '
-                 f'the same net misses {best["mnist"]:.2f}% on MNIST, {best["usps"]:.2f}% on USPS.')
+    mnist, usps = (ladder_tables.summary(dataset)[str(modern.TOP)]['error'][0] for dataset in ('mnist', 'usps'))
+    return prose(f"New here: the paper's own digits, and training "
+                 f"{us['autograd, 1 thread'] / us['engine compiled']:.0f} times as fast as PyTorch's eager loop; [its "
+                 'claims in words](#what-it-claims), put to the test; [the settings of 1989](#what-we-found), inferred '
+                 'from its results; [later ideas](#what-later-ideas-buy), by which the same net misses '
+                 f'{mnist:.2f}% on MNIST, {usps:.2f}% on USPS.')
 
 
 def reach():
     """How far one run, and 2007 test digits, reach."""
     run = uncertainty.single_run(PAPER['test_error'], list(by_seed('paper', 'test_error').values()))
     low, high = uncertainty.sampling(PAPER['test_misses'], 2007)
-    return prose(f'Mean ± standard deviation over n initial weights. The paper reports one run: of single runs of ours 95% '
-                 f'lie between {run["low"]:.1f} and {run["high"]:.1f}% of the test digits wrong, and 102 misses among 2007 '
-                 f'digits stand for an error rate between {low:.1f} and {high:.1f}%. Its test MSE, 18e-3, is not met: here it is '
-                 f'{result("paper", "test_loss")}e-3.')
+    return prose('Mean ± standard deviation over n initial weights. The paper reports one run: of single runs of ours '
+                 f'95% lie between {run["low"]:.1f} and {run["high"]:.1f}% of the test digits wrong, and 102 misses '
+                 f'among 2007 digits stand for an error rate between {low:.1f} and {high:.1f}%. Its test MSE, 18e-3, is '
+                 f'not met: here it is {result("paper", "test_loss")}e-3.')
 
 
 def table():
@@ -210,21 +203,28 @@ def lottery():
     found = sorted(values.values())
     below = sum(v <= REFERENCE['test_error'] for v in found)
     draws, seeds = (len({name[i] for name in values}) for i in (0, 1))
-    return prose(f'Of the variance of the test error over {draws} draws of MNIST x {seeds} seeds, {100 * share:.0f}% comes '
-                 f'from the draw. The runs go from {found[0]:.2f} to {found[-1]:.2f}%; {below} of {len(found)} are at or '
-                 f'below the published {REFERENCE["test_error"]}%.')
+    return prose(f'Of the variance of the test error over {draws} draws of MNIST x {seeds} seeds, {100 * share:.0f}% '
+                 f'comes from the draw. The runs go from {found[0]:.2f} to {found[-1]:.2f}%; {below} of {len(found)} '
+                 f'are at or below the published {REFERENCE["test_error"]}%.')
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # the claims
 
 IN_SHORT = {            # the claims on the front page
-    1: 'its counts', 2: 'symmetric units converge faster', 3: 'targets inside the range keep the outputs from the flat spot, but not the weights from growing',
-    4: '2.4/F keeps the total inputs in the operating range', 5: 'the stochastic gradient is much faster, but not more robust',
-    6: "Newton's method brings no tremendous speed, but no more reliability either", 8: 'quick convergence, as the data is redundant',
-    9: 'kernels like derivatives, though hardly any like center and surround', 10: 'most mistakes are due to segmentation',
-    11: 'fewer maps are worse, but for 8 and 10, which are not told from 12', 12: 'unconstrained nets generalize worse, but do not need twice the data',
-    13: 'the net of 2,600 free parameters, later called LeNet-1, rejects 9%', 14: 'more than 30 digits a second'}
+    1: 'its counts',
+    2: 'symmetric units converge faster',
+    3: 'targets inside the range keep the outputs from the flat spot, but not the weights from growing',
+    4: '2.4/F keeps the total inputs in the operating range',
+    5: 'the stochastic gradient is much faster, but not more robust',
+    6: "Newton's method brings no tremendous speed, but no more reliability either",
+    8: 'quick convergence, as the data is redundant',
+    9: 'kernels like derivatives, though hardly any like center and surround',
+    10: 'most mistakes are due to segmentation',
+    11: 'fewer maps are worse, but for 8 and 10, which are not told from 12',
+    12: 'unconstrained nets generalize worse, but do not need twice the data',
+    13: 'the net of 2,600 free parameters, later called LeNet-1, rejects 9%',
+    14: 'more than 30 digits a second'}
 ELSEWHERE = {           # where this page has what a claim refers to
     'table of results': 'the-papers-table', 'what was done in 1989': 'what-was-done-in-1989', 'the speed': 'the-speed'}
 
@@ -239,7 +239,7 @@ def claim_table():
     for number, words, section, text, outcome in claim_lines():
         for what, anchor in ELSEWHERE.items():
             text = text.replace(what, f'[{what}](#{anchor})')
-        rows.append([number, f'{words} ({section})', re.sub(r' ?\+- ?', lambda m: m[0].replace('+-', '±'), text), outcome])
+        rows.append([number, f'{words} ({section})', text.replace('+-', '±'), outcome])
     return markdown(['', 'claim (section)', 'measured', 'verdict'], rows, '---')
 
 
@@ -250,98 +250,12 @@ def claims_front():
         if int(number) in IN_SHORT:
             found.setdefault(outcome, []).append(f'{IN_SHORT[int(number)]} ({number})')
     return '\n'.join(prose(f'- **{outcome}**: {"; ".join(found[outcome])}', '  ')
-                     for outcome in (claim_runs.HOLDS, claim_runs.PART, claim_runs.NOT, claim_runs.OPEN) if outcome in found)
+                     for outcome in (claim_runs.HOLDS, claim_runs.PART, claim_runs.NOT, claim_runs.OPEN)
+                     if outcome in found)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# the ladder, the speed, predict.py
-
-BESIDE = {'mnist': 'on the 7,993 others, %', 'mnist60k': "on the draw's 2007, %"}      # what a table has beside its test digits
-PUBLISHED = {           # {data set: {whose: error, %}}: nets of at most 10,000 parameters; mostly one run, its best pass on the test digits
-    'mnist': {**{f'karpathy/lecun1989-repro, 2022: {idea}': error for idea, error in modern.REFERENCE.items()},
-              'buzzillio, 2025: modern tricks, 80 passes': 1.30},
-    'mnist60k': {'LeNet-1, 2,578 parameters, 28x28 pixels (Mystique1337/lecun-1989-mnist-reproduction; five runs)': 1.69,
-                 '8,640 parameters, 28x28 pixels (aknakshay/MNIST-Challenge)': 0.80,
-                 '7,070 parameters, 28x28 pixels (nitin-vig/ERAv4S6)': 0.6,
-                 '8,900 parameters, 28x28 pixels (The-School-of-AI/era-s7-ram)': 0.5}}
-
-
-def ladder(dataset):
-    """modern.py's table of a data set, with the sources of its ideas, and what others published."""
-    rows, wide = [], dataset in BESIDE
-    for name, f in modern.summary(ladder_rows(dataset)).items():
-        source = modern.recipes()[name]['source']
-        label = f['label'] if name.startswith('without') else f'{f["label"]} ({source})'
-        if name in modern.OFF_LADDER:
-            label += f', {f["parameters"]:,.0f} parameters, {f["macs"]:,.0f} multiply-adds'
-        seconds = f'{f["seconds"][0]:.0f}' + (f' + {f["teacher_seconds"][0]:.0f}' if f['teacher_seconds'][0] else '')
-        rows.append([label, f['n'], f'{f["passes"]:.0f}', seconds, pm(f['train_error'][:2]), pm(f['error'][:2]),
-                     *([beside(dataset, name)] if wide else []), pm(f['misses'][:2], 1), *change(dataset, name)])
-    rows += [[f'published: {whose}', '', '', '', '', f'{error:.2f}', *([''] if wide else []), '', '', '']
-             for whose, error in PUBLISHED.get(dataset, {}).items()]
-    return markdown(['', 'n', 'passes', 'seconds', 'train error, %', 'test error, %', *([BESIDE[dataset]] if wide else []),
-                     'misses', 'change [95%]', 'p'], rows)
-
-
-def beside(dataset, name):
-    """The error on the test digits of MNIST outside the draw or, of nets that are measured on all of them, inside it."""
-    errors = []
-    for row in ladder_rows(dataset):
-        if row['rung'] == name and row['others'] is not None:
-            inside = row['misses'] - row['others'] / 100 * (row['n'] - prepro.N_TEST)
-            errors.append(row['others'] if dataset == 'mnist' else 100 * inside / prepro.N_TEST)
-    return pm(runs.mean_sd(errors)[:2]) if errors else ''
-
-
-def change(dataset, name):
-    """A rung's test error less the one's below, of others less rung ABLATED's: ['mean [interval]', 'p']."""
-    below = str(int(name) - 1 if name.isdigit() else modern.ABLATED)
-    errors = [{row['seed']: row['error'] for row in ladder_rows(dataset) if row['rung'] == rung}
-              for rung in (name, below)]
-    if not errors[1]:
-        return ['', '']
-    d = uncertainty.difference(*errors)
-    return [interval(d), probability(d['p'])]
-
-
-def tried(dataset):
-    """The trials of modern.py's settings that were run on all folds: rungs against those below, others under their rung."""
-    def rung(name):
-        return name[:6] if name.startswith('rung') else 'rung 8' if name.startswith('distill') else 'rung 7'
-    found, rows = {}, []
-    for row in runs.read_rows(os.path.join(ROOT, trials.OUT), trials.KEY, trials.VALUES, trials.WORDS):
-        if row['dataset'] == dataset:
-            found.setdefault(row['trial'], {})[row['fold']] = row
-    found = {name: [of[fold] for fold in sorted(of)] for name, of in found.items() if len(of) == trials.FOLDS}
-    for name, folds in sorted(found.items(), key=lambda item: (rung(item[0]), item[0] != rung(item[0]), item[0])):
-        misses, loss, distorted = ([row[key] for row in folds] for key in ('misses', 'loss', 'distorted_error'))
-        base = found.get(f'rung {int(name[5]) - 1}' if name == rung(name) else rung(name))
-        d = [m - row['misses'] for m, row in zip(misses, base)] if base else []
-        rows.append([f'**{name}**' if name == rung(name) else name, f'{sum(misses):.0f}',
-                     f'{statistics.fmean(d):+.1f} ± {statistics.stdev(d) / len(d)**0.5:.1f}' if d else '',
-                     f'{statistics.fmean(loss):.4f}', f'{statistics.fmean(distorted):.2f}'])
-    return markdown(['', 'misses', 'a fold, change ± standard error', 'cross-entropy', 'wrong of distorted, %'], rows)
-
-
-FRONT = (0,), (1, 2, 3), (4,), (5,), tuple(range(6, modern.TOP + 1))     # rungs that share a row of the front page
-
-
-def ladder_front():
-    """The ladder in five rows."""
-    found = {dataset: modern.summary(ladder_rows(dataset)) for dataset in ('mnist', 'usps')}
-    rows = []
-    for rungs in FRONT:
-        label = '+ ' + '; '.join(modern.RUNGS[n]['idea'] for n in rungs) if rungs[0] else \
-            "the 2022 reproduction's settings"
-        rows.append([label, *(pm(f[str(rungs[-1])]['error'][:2]) for f in found.values())])
-    top, bottom = (found['mnist'][str(n)] for n in (modern.TOP, 0))
-    assert top['parameters'] == bottom['parameters'] and top['macs'] == bottom['macs']
-    counts = {f['n'] for summary in found.values() for n, f in summary.items() if n.isdigit()}
-    return prose(f'The net, its {top["parameters"]:,.0f} parameters and its {top["macs"]:,.0f} multiply-adds a digit stay those '
-                 f'of 1989. Test digits wrong, %, n={" to ".join(map(str, sorted({min(counts), max(counts)})))}, settings '
-                 f'chosen on training digits alone; on USPS the paper\'s own settings, as fitted, give '
-                 f'{result("paper", "test_error")}:') + ('\n\n' + markdown(['', 'MNIST, 2007 digits', 'USPS'], rows))
-
+# the speed, predict.py
 
 def speed():
     us = {what: seconds * 1e6 for what, (seconds, _) in bench().items()}
@@ -357,8 +271,9 @@ def speed_front():
     us = {what: seconds * 1e6 for what, (seconds, _) in bench().items()}
     compiled = us['engine compiled']
     return (f'**[The speed](results/engine.md).** One pattern at a time, as in 1989, the compiled engine takes '
-            f'{compiled / us["arithmetic limit"]:.1f} times what its multiply-adds alone would take; the steps of 23 passes, three '
-            f'days then, take {repro.PASSES * 7291 * compiled / 1e6:.1f} s on one core ({bench()["engine compiled"][1]}).')
+            f'{compiled / us["arithmetic limit"]:.1f} times what its multiply-adds alone would take; the steps of 23 '
+            f'passes, three days then, take {repro.PASSES * 7291 * compiled / 1e6:.1f} s on one core '
+            f'({bench()["engine compiled"][1]}).')
 
 
 def pictures():
@@ -385,25 +300,23 @@ def findings():
     sgd = uncertainty.difference(by_seed('sgd', 'test_error'), by_seed('paper', 'test_error'))
     schemes = [of(name)[2]['test_error'][0] for name in VARIANTS if name.startswith('scheme')]
     return '\n'.join(prose(f'- {text}', '  ') for text in (
-        "**The paper's data is not lost.** `torchvision.datasets.USPS` is 9298 zip code digits of 16x16 pixels, split 7291 / "
-        "2007: the paper's own numbers.",
-        f"**The 2022 reproduction's draw of MNIST is not fixed by its seed**: it loops over a Python *set*. Drawn test first "
-        f'its settings give {first}% wrong, drawn train first {other}%, which is what others found and could not explain.',
+        "**The paper's data is not lost.** `torchvision.datasets.USPS` is 9298 zip code digits of 16x16 pixels, split "
+        "7291 / 2007: the paper's own numbers.",
+        "**The 2022 reproduction's draw of MNIST is not fixed by its seed**: it loops over a Python *set*. Drawn test "
+        f'first its settings give {first}% wrong, drawn train first {other}%, which is what others found and could not '
+        'explain.',
         f'**The draw of MNIST counts, beside the seed.** {lottery()}',
-        f'**The optimizer and the connection scheme matter little.** Plain gradient descent, its rate fitted likewise, changes '
-        f'the test error by {interval(sgd)} points; three other schemes give {min(schemes):.2f} to {max(schemes):.2f}% where '
-        f"ours gives {result('paper', 'test_error')}%.",
-posterior_tables.finding(),
-        speed_front(),
-    ))
+        '**The optimizer and the connection scheme matter little.** Plain gradient descent, its rate fitted likewise, '
+        f'changes the test error by {interval(sgd)} points; three other schemes give {min(schemes):.2f} to '
+        f"{max(schemes):.2f}% where ours gives {result('paper', 'test_error')}%.",
+        posterior_tables.finding(),
+        speed_front()))
 
 
-BLOCKS = {'front': front, 'findings': findings, 'ladder': ladder_front, 'table': table, 'single': single,
-          'claims': claim_table, 'claims_front': claims_front, 'nets': nets, 'open': open_questions,
-          'posterior_best': posterior_best, 'draws': draws, 'variance': variance, 'lottery': lottery,
-          'ladder_mnist': lambda: ladder('mnist'), 'ladder_usps': lambda: ladder('usps'),
-          'ladder_mnist60k': lambda: ladder('mnist60k'), 'tried_mnist': lambda: tried('mnist'),
-          'tried_usps': lambda: tried('usps'), 'speed_table': speed, 'pictures': pictures,
+BLOCKS = {'front': front, 'findings': findings, 'ladder': lambda: ladder_tables.front(result('paper', 'test_error')),
+          'table': table, 'single': single, 'claims': claim_table, 'claims_front': claims_front, 'nets': nets,
+          'open': open_questions, 'posterior_best': posterior_best, 'draws': draws, 'variance': variance,
+          'lottery': lottery, 'speed_table': speed, 'pictures': pictures, **ladder_tables.BLOCKS,
           **posterior_tables.BLOCKS}
 
 

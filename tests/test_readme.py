@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 import modern
 import prepro
 import repro
-from experiments import claim_runs, compare, report
+from experiments import claim_runs, compare, ladder_tables, report
 from support import runs
 
 PAGES = {page: (REPO / page).read_text(encoding='utf-8') for page in report.PAGES}
@@ -30,7 +30,7 @@ def test_numbers_are_those_of_results(page):
 @pytest.mark.parametrize('page, rows, picked, key', [
     ('README.md', report.compared, {'recipe': 'paper', 'dataset': 'usps'}, 'test_error'),
     ('results/README.md', report.compared, {'recipe': 'fc40', 'dataset': 'usps'}, 'train_loss'),
-    ('README.md', lambda: report.ladder_rows('usps'), {'rung': str(modern.TOP)}, 'error'),
+    ('README.md', lambda: ladder_tables.rows('usps'), {'rung': str(modern.TOP)}, 'error'),
 ])
 def test_a_changed_number_is_noticed(page, rows, picked, key, monkeypatch):
     row = next(row for row in rows() if all(row[name] == value for name, value in picked.items()))
@@ -44,7 +44,7 @@ def test_the_scripts_docstrings_give_the_same_numbers():
         assert report.result('paper', key).replace('±', '+-') in repro.__doc__
     assert f'n={n}' in repro.__doc__
     for dataset in ('mnist', 'usps'):
-        found = modern.summary(report.ladder_rows(dataset))
+        found = modern.summary(ladder_tables.rows(dataset))
         for rung in map(str, range(modern.TOP + 1)):
             line = next(line for line in modern.__doc__.splitlines() if line.startswith(f'    {rung} '))
             assert report.pm(found[rung]['error'][:2]).replace('±', '+-') in line
@@ -56,7 +56,7 @@ def test_there_are_seeds_enough():
     for name in ('test_first', 'train_first', 'reference', 'passes_100'):
         assert report.of(name, 'mnist60k')[0] >= 10, name
     for dataset in 'mnist', 'usps', 'mnist60k':
-        found = modern.summary(report.ladder_rows(dataset))
+        found = modern.summary(ladder_tables.rows(dataset))
         assert all(found[str(n)]['n'] >= (5 if dataset == 'mnist60k' else 10) for n in range(modern.TOP + 1))
         assert all(found[name]['n'] >= 5 for name in modern.OFF_LADDER)
         assert dataset == 'mnist60k' or all(found[f'without {idea}']['n'] >= 5 for idea in modern.WITHOUT)
