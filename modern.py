@@ -6,7 +6,7 @@ after another, each on top of those before.
     python modern.py [--dataset mnist|usps|mnist60k] [--rungs 0-8] [--seeds 0-4]
     python modern.py --show 7                  # every setting of a rung
 
-The test error in percent, ten seeds:
+The test error in percent, ten seeds (--seeds 0-9):
 
     rung                         mnist            usps
     0 1989, as in repro.py       4.65 +- 0.39     6.00 +- 0.19
@@ -24,7 +24,8 @@ The settings were chosen without the 2007 test digits, on five folds of the
 zip code, so that a writer's digits mostly stay together. experiments/trials.py
 trains on four of them and measures on the fifth; results/modern_trials.csv has
 every trial. Then the recipes were frozen, trained on all 7291, and the test
-digits read.
+digits read. They had been read once before, for an earlier ladder, from which
+most settings come (results/README.md).
 """
 import collections
 import functools
@@ -101,12 +102,13 @@ class Free(nn.Sequential):
     """
     A net that 1989 could not have afforded: three layers of 3x3 windows at stride 1, of width, 2 width and 4 width
     maps, each followed by batch normalization (Ioffe and Szegedy 2015), 2x2 max pooling and ReLU; then the output. The
-    initial weights are PyTorch's own, from the seed that train() has set.
+    initial weights are PyTorch's own.
     """
 
     def __init__(self, seed, width):
         def layer(below, maps):
             return nn.Conv2d(below, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps), nn.MaxPool2d(2), nn.ReLU()
+        torch.manual_seed(seed)
         super().__init__(*layer(1, width), *layer(width, 2*width), *layer(2*width, 4*width), nn.Flatten(),
                          nn.Linear(4*width * 2*2, 10))
         self.to(memory_format=torch.channels_last)       # twice as fast
@@ -198,40 +200,40 @@ RUNGS = [dict(
 )]
 
 
-def rung(idea, source, **changes):
-    """One more rung: the highest so far, with these changes."""
+def add_rung(idea, source, **changes):
+    """Add a rung: the highest so far, with these changes."""
     RUNGS.append({**RUNGS[-1], 'idea': idea, 'source': source, **changes})
 
 
 # What each gains is in the table above. A rate beside an idea was chosen again for it, as results/README.md shows.
 
 # Ten outputs are one choice among ten classes. Alone it gains little.
-rung('softmax, cross-entropy', 'Bridle 1990', net=dict(name='Net'), rate=0.005)
+add_rung('softmax, cross-entropy', 'Bridle 1990', net=dict(name='Net'), rate=0.005)
 
 # A step for each weight by its own gradients' size, and many patterns at a time. Alone it gains nothing either: without
 # a decaying rate the weights end wherever the last batches left them.
-rung('AdamW in minibatches', 'Loshchilov and Hutter 2019', batch=128, rate=0.004, passes=40,
-     optimizer=dict(name='AdamW', betas=(0.9, 0.99), weight_decay=0.01, fused=True))
+add_rung('AdamW in minibatches', 'Loshchilov and Hutter 2019', batch=128, rate=0.004, passes=40,
+         optimizer=dict(name='AdamW', betas=(0.9, 0.99), weight_decay=0.01, fused=True))
 
-rung('decaying rate', 'Smith 2018', schedule=dict(name='one_cycle', warm=0.15), rate=0.005)
+add_rung('decaying rate', 'Smith 2018', schedule=dict(name='one_cycle', warm=0.15), rate=0.005)
 
-# The training digits are learned by heart by now. Shifted, turned, scaled and sheared anew for each pass they never
+# The training digits are memorized by now. Shifted, turned, scaled and sheared anew for each pass they never
 # come twice; the largest gain of all, and it takes more passes.
-rung('distortions', 'Baird 1990; Simard et al. 1992', passes=60,
-     distortions=dict(shift=1.25, rotation=12, scale=0.15, shear=0.15))
+add_rung('distortions', 'Baird 1990; Simard et al. 1992', passes=60,
+         distortions=dict(shift=1.25, rotation=12, scale=0.15, shear=0.15))
 
 # With it come He's initial weights, and 0 beyond the edge of H1: a ReLU is never below 0.
-rung('ReLU', 'Nair and Hinton 2010; initial weights: He et al. 2015', rate=0.01,
-     net=dict(name='Net', unit='relu', H2_border=0.0, he=True))
+add_rung('ReLU', 'Nair and Hinton 2010; initial weights: He et al. 2015', rate=0.01,
+         net=dict(name='Net', unit='relu', H2_border=0.0, he=True))
 
-rung('elastic distortions', 'Simard et al. 2003', distortions={**RUNGS[-1]['distortions'], 'elastic': 0.4})
+add_rung('elastic distortions', 'Simard et al. 2003', distortions={**RUNGS[-1]['distortions'], 'elastic': 0.4})
 
 # Digits that never come twice can be learned from for longer.
-rung('longer training', 'Hoffer et al. 2017', passes=250)
+add_rung('longer training', 'Hoffer et al. 2017', passes=250)
 
 # Larger nets, trained on the same digits, say how likely each class is, which is more than a label does.
-rung('distillation', 'Hinton et al. 2015',
-     distill=dict(width=16, teachers=4, teacher_passes=40, copies=100, temperature=2.0, weight=0.7))
+add_rung('distillation', 'Hinton et al. 2015',
+         distill=dict(width=16, teachers=4, teacher_passes=40, copies=100, temperature=2.0, weight=0.7))
 
 TOP = len(RUNGS) - 1
 ABLATED = 7         # its ideas are taken away, one at a time; what takes their place was not tuned anew
@@ -248,10 +250,10 @@ WITHOUT = {
 OFF_LADDER = {f'3x3 windows, width {width}': {
     **RUNGS[6], 'idea': 'a net of 3x3 windows', 'source': 'Simonyan and Zisserman 2015; Ioffe and Szegedy 2015',
     'net': dict(name='Free', width=width), 'rate': 0.005, 'passes': passes} for width, passes in ((9, 150), (16, 60))}
-assert sum(p.numel() for p in Free(0, width=9).parameters()) <= 9_760 < sum(p.numel() for p in Free(0, 10).parameters())
 
-# What did not help on the folds, or by no more than they differ (the table in results/README.md): label smoothing; ten
-# times the weight decay; He's initial weights under tanh; the mean of the weights over the last tenth of the updates,
+# What did not help on the folds, or by no more than they differ. For the ladder before this one
+# (results/modern_trials_before.csv): label smoothing; ten times the weight decay; He's initial weights under tanh. For
+# this one (the table in results/README.md): the mean of the weights over the last tenth of the updates,
 # by when the rate has come down and they hardly move; SiLU for ReLU; distillation with other weights, temperatures and
 # rates, a copy for every pass, or twice the passes. Mixup and sharpness-aware steps take 3 of rung 7's 22 misses a
 # fold away; but mixup raises the cross-entropy, and sharpness-aware steps take twice the time and add nothing to
@@ -259,8 +261,8 @@ assert sum(p.numel() for p in Free(0, width=9).parameters()) <= 9_760 < sum(p.nu
 
 # What karpathy/lecun1989-repro publishes for its four changes, cumulative: error in percent on its draw of MNIST,
 # one run each, watched on the test digits.
-REFERENCE = {'softmax, cross-entropy': 4.38, 'AdamW, 46 passes': 3.59, 'shifts, 60 passes': 2.19,
-             'ReLU, dropout, 80 passes': 1.59}
+MODERN_2022 = {'softmax, cross-entropy': 4.38, 'AdamW, 46 passes': 3.59, 'shifts, 60 passes': 2.19,
+               'ReLU, dropout, 80 passes': 1.59}
 
 
 def recipes():
@@ -269,9 +271,23 @@ def recipes():
             | {f'without {idea}': {**RUNGS[ABLATED], **changes} for idea, changes in WITHOUT.items()} | OFF_LADDER)
 
 
+def teacher(distill, distortions):
+    """The recipe of the larger nets from which a net learns with distillation."""
+    return {**OFF_LADDER['3x3 windows, width 16'], 'net': dict(name='Free', width=distill['width']),
+            'passes': distill['teacher_passes'], 'distortions': distortions}
+
+
+def settings_of(recipe):
+    """All that a recipe's runs depend on: idea and source are no settings, and its teacher's settings are."""
+    settings = {key: value for key, value in recipe.items() if key not in ('idea', 'source')}
+    if recipe['distill']:
+        settings['teacher'] = settings_of(teacher(recipe['distill'], recipe['distortions']))
+    return settings
+
+
 def fingerprint(recipe):
-    """Eight hex digits that change when a setting does; idea and source are none."""
-    return runs.fingerprint({key: value for key, value in recipe.items() if key not in ('idea', 'source')})
+    """Eight hex digits that change when a setting does."""
+    return runs.fingerprint(settings_of(recipe))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -298,7 +314,7 @@ def passes(recipe, n):
     return recipe['passes'] if n < 2 * 7291 else max(min(recipe['passes'], repro.PASSES), recipe['passes'] // 4)
 
 
-def lessons(distill, distortions, X, Y, passes):
+def lessons(distill, distortions, X, Y, n_passes):
     """
     What larger nets say of the digits X (n, 1, 16, 16), Y (n, 10): (logits (copies, n, 10), the mean over the teachers;
     seconds that their training and their answers took). logits[c] are those for distorted_copy(X, distortions, c).
@@ -307,9 +323,7 @@ def lessons(distill, distortions, X, Y, passes):
     out/teachers, under a fingerprint of its recipe and of X and Y themselves, so that all students of these digits, of
     any seed, share their teachers and their distorted copies: seeds differ in initial weights and order alone.
     """
-    recipe = {**OFF_LADDER['3x3 windows, width 16'], 'net': dict(name='Free', width=distill['width']),
-              'passes': distill['teacher_passes'], 'distortions': distortions}
-    copies = min(distill['copies'], passes)
+    recipe, copies = teacher(distill, distortions), min(distill['copies'], n_passes)
     digits = hashlib.sha256(X.numpy().tobytes() + Y.numpy().tobytes()).hexdigest()
     found = []
     for seed in range(distill['teachers']):
@@ -482,18 +496,19 @@ def main():
     parser = cli.parser(__doc__, epilog=f'rungs, each on top of those below it:\n{ladder}')
     parser.add_argument('--dataset', type=files.dataset, default='mnist', metavar='D', help='the digits, as prepro.py '
                         'made them: mnist, usps, mnist60k (fewer passes) or mnist-seedN (default: mnist)')
-    parser.add_argument('--rungs', type=cli.seeds, default=f'0-{TOP}', metavar='A-B',
+    parser.add_argument('--rungs', type=cli.numbers, default=f'0-{TOP}', metavar='A-B',
                         help=f'of the ladder below, as 0-5 or 0,2,4 (default: 0-{TOP})')
     parser.add_argument('--without', action='store_true',
                         help=f'run rung {ABLATED} without each of its ideas as well, one at a time')
     parser.add_argument('--off', action='store_true', help=f'run nets off the ladder as well: {"; ".join(OFF_LADDER)}')
-    parser.add_argument('--seeds', type=cli.seeds, default='0-4', metavar='A-B', help='a run for each (default: 0-4)')
+    parser.add_argument('--seeds', type=cli.numbers, default='0-4', metavar='A-B', help='a run for each (default: 0-4)')
     parser.add_argument('--show', type=int, choices=range(len(RUNGS)), metavar='N',
                         help='print every setting of rung N, and do nothing else')
     runs.add_arguments(parser, os.path.join('out', 'modern.csv'))
     args = parser.parse_args()
     if args.show is not None:
-        print('\n'.join(f'{name:12} {value}' for name, value in RUNGS[args.show].items()))
+        shown = RUNGS[args.show] | settings_of(RUNGS[args.show])
+        print('\n'.join(f'{name:12} {value}' for name, value in shown.items()))
         return
     if max(args.rungs) > TOP:
         parser.error(f'--rungs: there are 0 to {TOP}')
@@ -510,7 +525,7 @@ def main():
                              workers=args.jobs, cluster=args.cluster)))
     if args.dataset == 'mnist':
         print('as published in 2022, one run each, watched on the test digits:')
-        print('\n'.join(f'  {idea:48}{error:>6.2f}%' for idea, error in REFERENCE.items()))
+        print('\n'.join(f'  {idea:48}{error:>6.2f}%' for idea, error in MODERN_2022.items()))
 
 
 if __name__ == '__main__':

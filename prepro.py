@@ -67,8 +67,9 @@ def mnist(root):
     raw = os.path.join(root, 'MNIST', 'raw')
     from torchvision import datasets    # here: the embedded digits do without it, and it costs a second
     sets = originals(raw, MNIST_MD5, lambda train: datasets.MNIST(root, train=train, download=True))
+    remedy = 'delete it, and it is downloaded again'
     for name, md5 in MNIST_MD5.items():
-        path, remedy = os.path.join(raw, name), 'delete it, and it is downloaded again'
+        path = os.path.join(raw, name)
         if hashlib.md5(files.read_file(path, remedy)).hexdigest() != md5:
             fail(f'{path} is damaged: its MD5 is not {md5}; {remedy}')
     return {split: (d.data.numpy(), d.targets.numpy()) for split, d in sets.items()}
@@ -165,8 +166,8 @@ def main():
     parser.add_argument('--root', metavar='DIR', type=cli.path, default='data',
                         help='where the originals are, or are downloaded to, as torchvision keeps them: MNIST in '
                              'DIR/MNIST/raw, USPS in DIR/USPS (default: data)')
-    parser.add_argument('--seed', type=cli.checked(int, 0, 2**32 - 1, f'a whole number from 0 to {2**32 - 1}'),
-                        default=SEED, metavar='N',
+    seed = cli.checked(int, 0, files.MAX_SEED, f'a whole number from 0 to {files.MAX_SEED}')
+    parser.add_argument('--seed', type=seed, default=SEED, metavar='N',
                         help=f'draw other digits of MNIST, as the data set mnist-seedN (default: {SEED}, the embedded '
                              'draw, called mnist)')
     parser.add_argument('--rebuild', action='store_true',
@@ -196,7 +197,7 @@ def main():
     splits = {split: tensors(*digits[split]) for split in ('train', 'test')}
     files.save_digits(name, splits)
     for split, (X, Y) in splits.items():
-        print(f'{files.digits_path(name, split)}1989.pt: {len(X)} digits, 16x16; by class '
+        print(f'{files.digits_path(name, f"{split}1989.pt")}: {len(X)} digits, 16x16; by class '
               f'{" ".join(str(int(n)) for n in (Y > 0).sum(0))}')
 
 

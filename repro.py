@@ -3,8 +3,8 @@ LeCun, Boser, Denker, Henderson, Howard, Hubbard, Jackel 1989, "Backpropagation
 Applied to Handwritten Zip Code Recognition", Neural Computation 1(4):541-551:
 the net, its learning and its results, in the paper's order.
 
-    python repro.py                                  # the 2022 reproduction's
-    python repro.py --recipe paper --dataset usps    # the paper's own
+    python repro.py                                  # as in 2022, on MNIST
+    python repro.py --recipe paper --dataset usps    # as in 1989, on its digits
 
 The second, over ten initial weights (mean +- sd; results/README.md has all):
 
@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from support import cli, files
 
 try:
-    from support import backprop        # train_pass, outputs and curvature again, compiled: 100 times as fast
+    from support import backprop        # train_pass, outputs and curvature again, compiled: over 100 times as fast
 except ImportError as e:
     backprop, missing = None, e
 
@@ -61,10 +61,10 @@ class Net(nn.Module):
     Within a map the weights are shared and the biases are not. seed fixes the initial weights. What the paper leaves
     open: table, for each map of H2 the maps of H1 that it sees; A and S, of the squashing function A tanh(S s); level,
     of the targets +-level; root, whether the initial range has the fan-in under a square root; the initial biases,
-    which are 0, in the output out_bias, or with drawn_biases drawn as the weights are.
+    which are 0, and out_bias in the output.
     """
 
-    def __init__(self, seed=1337, table=TABLE, A=1.0, S=1.0, level=1.0, root=True, out_bias=-1.0, drawn_biases=False):
+    def __init__(self, seed=1337, table=TABLE, A=1.0, S=1.0, level=1.0, root=True, out_bias=-1.0):
         super().__init__()
         self.table, self.A, self.S, self.level = table, A, S, level
         self.border = BACKGROUND
@@ -74,11 +74,10 @@ class Net(nn.Module):
         self.H2w = uniform(seen*5*5, maps2, seen, 5, 5)
         self.H3w = uniform(maps2*4*4, maps2*4*4, 30)
         self.outw = uniform(30, 30, 10)
-        biases = uniform if drawn_biases else lambda fan_in, *shape: nn.Parameter(torch.zeros(shape))
-        self.H1b = biases(5*5, maps1, 8, 8)
-        self.H2b = biases(seen*5*5, maps2, 4, 4)
-        self.H3b = biases(maps2*4*4, 30)
-        self.outb = biases(30, 10) if drawn_biases else nn.Parameter(torch.full((10,), out_bias))
+        self.H1b = nn.Parameter(torch.zeros(maps1, 8, 8))
+        self.H2b = nn.Parameter(torch.zeros(maps2, 4, 4))
+        self.H3b = nn.Parameter(torch.zeros(30))
+        self.outb = nn.Parameter(torch.full((10,), out_bias))
 
     def layers(self, x):
         """The activations of H1, H2, H3 and the output for images x (n, 1, 16, 16)."""
@@ -120,14 +119,14 @@ class Net(nn.Module):
 class FullNet(nn.Module):
     """Section 5's comparison, a fully connected net: 256-40-10. Arguments as for Net."""
 
-    def __init__(self, seed=1337, hidden=40, A=1.0, S=1.0, level=1.0, root=True, out_bias=-1.0, drawn_biases=False):
+    def __init__(self, seed=1337, hidden=40, A=1.0, S=1.0, level=1.0, root=True, out_bias=-1.0):
         super().__init__()
         self.A, self.S, self.level = A, S, level
         uniform = initial(seed, root)
         self.H3w = uniform(16*16, 256, hidden)
         self.outw = uniform(hidden, hidden, 10)
-        self.H3b = uniform(16*16, hidden) if drawn_biases else nn.Parameter(torch.zeros(hidden))
-        self.outb = uniform(hidden, 10) if drawn_biases else nn.Parameter(torch.full((10,), out_bias))
+        self.H3b = nn.Parameter(torch.zeros(hidden))
+        self.outb = nn.Parameter(torch.full((10,), out_bias))
 
     def layers(self, x):
         """The activations of the hidden layer and the output for images x (n, 1, 16, 16)."""
@@ -185,7 +184,7 @@ def curvature(net, X):
     net whose weights and inputs are squared, and whose slope is f'(s)**2.
     """
     with torch.no_grad():
-        ys = iter(net.layers(X))
+        ys = iter(net.layers(X))        # squash, below, is called for one layer after another
     squared = copy.deepcopy(net)
     squared.border = BACKGROUND**2
     for p in squared.parameters():
@@ -202,12 +201,12 @@ def curvature(net, X):
 def engine_called(name):
     """
     The module whose train_pass, curvature and outputs are used: support/backprop.py ('compiled') or this one
-    ('autograd'); or name itself, where it is a module with nets of its own.
+    ('autograd'). name may also be another module that has the three, as experiments/nets.py is.
     """
     if not isinstance(name, str):
         return name
     if name == 'compiled' and backprop is None:
-        cli.warn(f'PyTorch alone trains, a hundred times slower: {missing}')
+        cli.warn(f'PyTorch alone trains, over 100 times slower: {missing}')
     return backprop if name == 'compiled' and backprop else sys.modules[__name__]
 
 
@@ -310,9 +309,9 @@ RECIPES = {
         optimizer='sgd', rate=0.03, passes=PASSES),
     # the paper: what it says, and where it says nothing, what was fitted
     'paper': dict(
-        optimizer='newton', passes=PASSES, root=False,       # sections 4 and 5
+        net='conv', root=False, optimizer='newton', passes=PASSES,       # sections 3 to 5
         A=1.0, S=1.0, level=0.8, rate=0.002, damping=0.03,   # fitted to its two training results: compare.py, fit
-        net='conv', table=TABLE, out_bias=0.0, patterns=500),    # neither said nor fitted
+        table=TABLE, out_bias=0.0, patterns=500),            # neither said nor fitted
     # Section 5's fully connected net, trained as `paper` is. It ends with 0.42% of the training digits wrong, where the
     # paper has 1.6%. We do not know why; nothing was fitted to that number.
     'fc40': dict(
@@ -337,12 +336,13 @@ def main():
     parser.add_argument('--dataset', type=files.dataset, default='mnist', metavar='D', help='the digits, as prepro.py '
                         'made them: mnist, usps (the paper\'s), mnist60k or mnist-seedN (default: mnist)')
     parser.add_argument('--passes', type=cli.count, metavar='N', help=f'over the training set (default: {PASSES})')
-    parser.add_argument('-l', '--learning-rate', type=cli.positive, metavar='RATE', help='(default: '
+    parser.add_argument('-l', '--learning-rate', type=cli.positive, metavar='RATE', help='of each update; in paper '
+                        'and fc40 divided by curvature + damping (default: '
                         + ', '.join(f'{settings["rate"]} for {name}' for name, settings in RECIPES.items()) + ')')
     parser.add_argument('--seed', type=cli.seed, default=1337, metavar='N',
                         help='of the initial weights (default: 1337)')
     parser.add_argument('--engine', choices=('compiled', 'autograd'), default='compiled', help='support/backprop.py, '
-                        'compiled by numba, or PyTorch, 100 times slower (default: compiled)')
+                        'compiled by numba, or PyTorch, over 100 times slower (default: compiled)')
     parser.add_argument('-o', '--output', type=cli.path, metavar='DIR',
                         help='where args.json, metrics.csv and model.pt go (default: out/<recipe>-<dataset>)')
     args = parser.parse_args()
@@ -353,8 +353,8 @@ def main():
     torch.set_num_threads(1)            # two are slower on a net of this size
     splits = files.load_digits(args.dataset)
     files.writable(folder)
-    start = {'recipe': args.recipe, 'dataset': args.dataset, 'seed': args.seed, 'engine': args.engine,
-             'settings': settings}
+    start = {'recipe': args.recipe, 'dataset': args.dataset, 'seed': args.seed, 'settings': settings,
+             'engine': 'compiled' if engine_called(args.engine) is backprop else 'autograd'}
     net, training = build(settings, args.seed)
     rows = []
     try:
@@ -374,9 +374,8 @@ def main():
 
     print(closing_table({'the paper, 1989': PAPER, 'its fully connected net': PAPER_FC40,
                          'reproduction, 2022': REFERENCE, 'this run': results(*rows[-2:])}))
-    before = DAYS * 24 * 60 * 60 * n / PASSES
-    print(f'{n} passes in {seconds:.1f} s: {before / seconds:,.0f} times faster than in 1989 '
-          f'({DAYS} days for {PASSES} passes)')
+    print(f'{n} passes over {len(splits["train"][0]):,} digits in {seconds:.1f} s; in 1989 {PASSES} over 7,291 took '
+          f'{DAYS} days')
 
 
 if __name__ == '__main__':

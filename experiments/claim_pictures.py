@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import repro
-from experiments import claims, claims_of_learning as learning, claims_of_nets as nets
+from experiments import claims, claims_of_learning as learning, claims_of_nets as nets, compare
 from experiments.claim_runs import curve, of
 from experiments.figures import BLACK, BLUE, GRAY, GREEN, ORANGE, bare, canvas, mosaic, png
 from support import cli, files
@@ -97,10 +97,7 @@ def draw_9(rows):
     found = of(rows, 'paper')
     if not found:
         return None
-    net, training = repro.build(repro.RECIPES['paper'], 0)
-    X, Y = files.load_digits('usps')['train']
-    for _ in repro.train(net, X, Y, **training):
-        pass
+    net, _ = compare.trained(repro.RECIPES['paper'], *files.load_digits('usps')['train'], 0)
     k = net.H1w.detach().flatten(1).double()
     t = nets.templates()['all']
     fitted = k.mean(1, keepdim=True) + k @ t.T @ t

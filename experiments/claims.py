@@ -111,7 +111,7 @@ def main():
     parser.add_argument('claims', nargs='*', type=cli.checked(int, 1, max(CLAIMS), 'the number of a claim'),
                         metavar='N', help='claims (default: all)')
     parser.add_argument('--dataset', type=files.dataset, default='usps', metavar='D', help='default: usps')
-    parser.add_argument('--seeds', type=cli.seeds, default=range(10), metavar='A-B', help='default: 0-9')
+    parser.add_argument('--seeds', type=cli.numbers, default=range(10), metavar='A-B', help='default: 0-9')
     runs.add_arguments(parser, os.path.join('out', 'claims.csv'))
     args = parser.parse_args()
     numbers, seeds = args.claims or sorted(CLAIMS), list(args.seeds)

@@ -111,6 +111,32 @@ def shuffled(X, Y, seed):
     return X[order], Y[order]
 
 
+def draw_biases(net, seed, root):
+    """Draw the initial biases as the weights were, after them, from the same generator."""
+    uniform = repro.initial(seed, root)
+    above = len(net.table[0]) if hasattr(net, 'table') else 0
+    fan_in = {'H1': 5*5, 'H2': above*5*5, 'H3': len(net.H3w), 'ou': len(net.outw)}
+    for name, p in net.named_parameters():
+        drawn = uniform(fan_in[name[:2]], *p.shape)      # for a weight what it has already
+        if name.endswith('b'):
+            p.data = drawn.data
+
+
+def trained(settings, X, Y, seed):
+    """
+    (net, seconds) of a recipe's net, trained on X (n, 1, 16, 16), Y (n, 10). Besides repro.py's settings there may be
+    drawn_biases. Raises repro.Diverged.
+    """
+    settings = dict(settings)
+    drawn_biases = settings.pop('drawn_biases', False)
+    net, training = repro.build(settings, seed)
+    if drawn_biases:
+        draw_biases(net, seed, settings['root'])
+    for _, seconds in repro.train(net, X, Y, **training):
+        pass
+    return net, seconds
+
+
 def one_run(recipe, settings, dataset, seed):
     """Train one recipe from one seed: the values of its row. settings is the fingerprint of the recipe's settings."""
     chosen = dict(RECIPES[recipe][1])
@@ -118,10 +144,8 @@ def one_run(recipe, settings, dataset, seed):
     splits, draw, order = load(dataset), chosen.pop('draw', None), chosen.pop('order', None)
     if draw:
         splits = prepro.drawn(splits, prepro.draw(splits, **draw))
-    net, training = repro.build(chosen, seed)
     try:
-        for _, seconds in repro.train(net, *shuffled(*splits['train'], order), **training):
-            pass
+        net, seconds = trained(chosen, *shuffled(*splits['train'], order), seed)
     except repro.Diverged:
         return dict.fromkeys((*RESULTS, 'seconds'), math.nan) | {'missed': ''}
     train = repro.measure(net, *splits['train'])
@@ -205,7 +229,7 @@ def main():
     parser = cli.parser(__doc__, epilog=f'recipes:\n{names}\n\ngroups of recipes:\n{groups}')
     parser.add_argument('recipes', nargs='*', metavar='RECIPE', help='recipes or groups of them (default: table)')
     parser.add_argument('--dataset', type=files.dataset, default='usps', metavar='D', help='default: usps')
-    parser.add_argument('--seeds', type=cli.seeds, default=range(10), metavar='A-B', help='default: 0-9')
+    parser.add_argument('--seeds', type=cli.numbers, default=range(10), metavar='A-B', help='default: 0-9')
     runs.add_arguments(parser, os.path.join('out', 'compare.csv'))
     args = parser.parse_args()
     chosen = []

@@ -430,7 +430,7 @@ def draw_ladder():
             up = dataset == 'usps'
             ax.annotate(f'{m:.2f}', (r, m + max(s, 0.1) * (1 if up else -1)), (0, 4 if up else -4),
                         textcoords='offset points', ha='center', va='bottom' if up else 'top', fontsize=8.5)
-    reference = [repro.REFERENCE['test_error'], *modern.REFERENCE.values()]
+    reference = [repro.REFERENCE['test_error'], *modern.MODERN_2022.values()]
     ax.plot(np.array([0, 1, 2, 4, 5]) + 0.28, reference, 'x', color=BLACK, markersize=7,  # beside the like rungs
             markeredgewidth=1.6, label="the 2022 reproduction's own five steps, MNIST, one run")
     ax.set(xticks=list(ideas), title='error, % of the test digits')

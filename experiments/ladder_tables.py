@@ -15,7 +15,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BESIDE = {'mnist': 'on the 7,993 others, %', 'mnist60k': "on the draw's 2007, %"}
 # {data set: {whose: error, %}}: nets of at most 10,000 parameters; mostly one run, at its best pass on the test digits
 PUBLISHED = {
-    'mnist': {**{f'karpathy/lecun1989-repro, 2022: {idea}': error for idea, error in modern.REFERENCE.items()},
+    'mnist': {**{f'karpathy/lecun1989-repro, 2022: {idea}': error for idea, error in modern.MODERN_2022.items()},
               'buzzillio, 2025: modern tricks, 80 passes': 1.30},
     'mnist60k': {
         'LeNet-1, 2,578 parameters, 28x28 pixels (Mystique1337/lecun-1989-mnist-reproduction; five runs)': 1.69,

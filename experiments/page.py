@@ -25,7 +25,7 @@ import torch
 
 import prepro
 import repro
-from experiments import predict
+from experiments import compare, predict
 from support import cli, files
 
 OUT = os.path.join('results', 'page.html')
@@ -40,10 +40,8 @@ def trained(recipe, dataset):
     """(net, data set, what args.json would say) of a recipe's net, trained as `python repro.py` trains it."""
     print(f'training {recipe} on {dataset}', flush=True)
     settings = repro.RECIPES[recipe]
-    net, training = repro.build(settings, SEED)
     try:
-        for _ in repro.train(net, *files.load_digits(dataset)['train'], **training):
-            pass
+        net, _ = compare.trained(settings, *files.load_digits(dataset)['train'], SEED)
     except repro.Diverged:
         cli.fail(f'recipe {recipe} diverged on {dataset}; there is no net to show')
     return net, dataset, {'recipe': recipe, 'seed': SEED, 'settings': settings}

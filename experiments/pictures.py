@@ -28,7 +28,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import prepro
 import repro
-from experiments import predict
+from experiments import compare, predict
 from support import cli, files, runs
 
 FONTS = [f'DejaVu{family}{style}' for family, italic in (('Sans', 'Oblique'), ('SansMono', 'Oblique'),
@@ -98,9 +98,7 @@ def shown(dataset):
 @functools.cache
 def trained(dataset, seed):
     """(a net, the threshold below which it rejects)."""
-    net, training = repro.build(RECIPE, seed)
-    for _ in repro.train(net, *load(dataset)['train'], **training):
-        pass
+    net, _ = compare.trained(RECIPE, *load(dataset)['train'], seed)
     return net, predict.threshold(net, *load(dataset)['test'])
 
 
@@ -117,7 +115,7 @@ def one_run(dataset, settings, pictures, seed):
 
 def main():
     parser = cli.parser(__doc__)
-    parser.add_argument('--seeds', type=cli.seeds, default='0-4', metavar='A-B', help='default: 0-4')
+    parser.add_argument('--seeds', type=cli.numbers, default='0-4', metavar='A-B', help='default: 0-4')
     runs.add_arguments(parser, os.path.join('out', 'predict.csv'))
     args = parser.parse_args()
     for dataset in 'mnist', 'usps':

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 import repro
-from experiments.compare import CYCLIC, LECUN_UNIT, SPREAD, random_table, shuffled
+from experiments.compare import CYCLIC, LECUN_UNIT, SPREAD, random_table, shuffled, trained
 from repro import PAPER, PAPER_FC40, RESULTS
 from support import cli, files, runs
 
@@ -111,7 +111,8 @@ def at(u, kind, *values):
 def recipe(row, name='paper'):
     """
     The recipe `paper` or `fc40` with the settings of a draw. What the paper does say stays: Newton's method, 23 passes,
-    an update after each pattern. 'order' is added: the seed of the shuffle, or None.
+    an update after each pattern. Two settings are added that are not repro.py's: drawn_biases, and order, the seed of
+    the shuffle, or None.
     """
     unit = {'A': 1.0, 'S': 1.0} if row['unit'] == 'tanh' else LECUN_UNIT
     table = {'table': TABLES.get(row['scheme']) or random_table(row['draw'])} if name == 'paper' else {}
@@ -125,10 +126,8 @@ def one_run(name, **row):
     """The results of a draw's net on USPS, the convolutional one (name: paper) or the fully connected one (fc40)."""
     settings, (X, Y) = recipe(row, name), load('usps')['train']
     X, Y = shuffled(X, Y, settings.pop('order'))
-    net, training = repro.build(settings, row['draw'])
     try:
-        for _, seconds in repro.train(net, X, Y, **training):
-            pass
+        net, seconds = trained(settings, X, Y, row['draw'])
     except repro.Diverged:
         return dict.fromkeys(VALUES, math.nan)
     return repro.results(repro.measure(net, X, Y), repro.measure(net, *load('usps')['test'])) | {'seconds': seconds}

@@ -72,12 +72,7 @@ def one_run(dataset, trial, settings, fold):
     row['distorted_error'] = statistics.fmean(                          # on the same ten copies for every recipe
         100 * modern.measure(net, modern.distorted_copy(X, DISTORTED, c), Y)[0] / len(X) for c in range(10)
     ) if net else math.nan
-    return {key: row[key] for key in VALUES[:-1]} | {'recipe': settings_of(recipe)}
-
-
-def settings_of(recipe):
-    """All settings as JSON."""
-    return json.dumps({key: value for key, value in recipe.items() if key not in ('idea', 'source')}, sort_keys=True)
+    return {key: row[key] for key in VALUES[:-1]} | {'recipe': json.dumps(modern.settings_of(recipe), sort_keys=True)}
 
 
 def table(rows):
@@ -98,7 +93,7 @@ def main():
     parser.add_argument('trials', nargs='*', metavar='TRIAL', help="names, or patterns of names such as 'distill*'")
     parser.add_argument('--list', action='store_true', help='print the names, and do nothing else')
     parser.add_argument('--dataset', type=files.dataset, default='mnist', metavar='D', help='(default: mnist)')
-    parser.add_argument('--folds', type=cli.seeds, default=f'0-{FOLDS - 1}', metavar='A-B',
+    parser.add_argument('--folds', type=cli.numbers, default=f'0-{FOLDS - 1}', metavar='A-B',
                         help=f'also the seeds (default: 0-{FOLDS - 1})')
     runs.add_arguments(parser, OUT)
     args = parser.parse_args()

@@ -64,7 +64,7 @@ def squash(s, b, A, S, slope):
             n = np.rint(z)
             f = z - n
             power = f32(1) + f * (T1 + f * (T2 + f * (T3 + f * (T4 + f * (T5 + f * T6)))))            # 2**f
-            exp = power * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32) # by 2**n, its bits
+            exp = power * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32) # 2**n by its bits
             y = A * (f32(1) - f32(2) / (exp + f32(1)) + zero * x)    # 1 - 2 / (e**2x + 1); nan unless x is finite
             s[m, p], slope[m, p] = y, S / A * (A - y) * (A + y)
 
@@ -285,9 +285,9 @@ def call(task, net, X, order, T=None, rates=None):
     every, weights, units = range(8), (2, 4, 6), (0, 1, 3, 5, 7)
     parts = [tuple(arrays(m)[i].numpy() for i in which)
              for m, which in zip(memories, (every, weights, every, every, units, units, units))]
-    strips, softmax = (4, 12 * shapes[2][1] // 5), bool(getattr(net, 'softmax', False))
-    rest = (*parts, *(torch.full(shape, -1.0).numpy() for shape in ((20, 20), strips, strips)), f32(net.A),
-            f32(net.S), softmax, np.ascontiguousarray(X.reshape(len(X), 256).numpy()),
+    strip_shape, softmax = (4, 12 * shapes[2][1] // 5), bool(getattr(net, 'softmax', False))
+    rest = (*parts, *(torch.full(shape, -1.0).numpy() for shape in ((20, 20), strip_shape, strip_shape)),
+            f32(net.A), f32(net.S), softmax, np.ascontiguousarray(X.reshape(len(X), 256).numpy()),
             (torch.zeros(len(X), 10) if T is None else T.contiguous()).numpy())
     with torch.no_grad():
         y = net(X[:1]).softmax(1) if softmax else net(X[:1])

@@ -34,8 +34,10 @@ class Cache(caching.FunctionCache):
         except Exception:               # pickle has many errors for bytes that are not its own
             with suppress(OSError):
                 self.flush()            # an empty index, for save_overload
-        name = os.path.basename(self._py_func.__code__.co_filename)
-        return found or cli.warn(f'compiling {name}, which is done once ...')
+        if not found:
+            name = os.path.basename(self._py_func.__code__.co_filename)
+            cli.warn(f'compiling {name}, which is done once ...')
+        return found
 
     def save_overload(self, signature, result):
         try:

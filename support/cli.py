@@ -84,18 +84,18 @@ def checked(kind, low, high, what):
 
 
 positive = checked(float, sys.float_info.min, sys.float_info.max, 'a positive number')
-count = checked(int, 1, 10**6, 'a whole number, 1 or more')
-seed = checked(int, 0, 2**63 - 1, 'a whole number, 0 or more')
+count = checked(int, 1, 10**6, 'a whole number from 1 to a million')
+seed = checked(int, 0, 2**63 - 1, 'a whole number from 0 to 2**63 - 1')
 
 
-def seeds(text):
-    """'0-9' or '0,3,5' or '7' as a list of seeds, each once."""
+def numbers(text):
+    """'0-9' or '0,3,5' or '7' as a list of whole numbers, each once."""
     found = []
     for part in text.split(','):
         low, dash, high = part.partition('-')
         low, high = seed(low), seed(high if dash else low)
         if not low <= high < low + 10_000:
-            raise argparse.ArgumentTypeError(f'{text!r} is not a range of seeds such as 0-9 or 0,3,5')
+            raise argparse.ArgumentTypeError(f'{text!r} is not a range such as 0-9 or 0,3,5, of 10,000 at most')
         found += range(low, high + 1)
     return list(dict.fromkeys(found))
 

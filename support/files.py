@@ -142,9 +142,13 @@ def plain(t):
 # ---------------------------------------------------------------------------------------------------------------------
 # digits: data/<dataset>/train1989.pt and test1989.pt, tuples (X, Y), and digits.json, which says what they are
 
+MAX_SEED = 2**32 - 1                    # of a draw of MNIST: what NumPy's RandomState takes
+
+
 def dataset(text):
     """An argparse type: a data set's name, as prepro.py gives them. Its draw of seed 1337 is called mnist."""
-    if text not in LABELS_SHA256 and not re.fullmatch(r'mnist-seed(?!1337$)(0|[1-9][0-9]{0,9})', text):
+    drawn = re.fullmatch(r'mnist-seed(?!1337$)(0|[1-9][0-9]{0,9})', text)
+    if text not in LABELS_SHA256 and not (drawn and int(drawn[1]) <= MAX_SEED):
         raise argparse.ArgumentTypeError(f'{text!r} is none of {", ".join(LABELS_SHA256)}, or mnist-seedN as '
                                          'prepro.py --seed N makes it (N=1337 makes mnist)')
     return text

@@ -290,7 +290,8 @@ DAMAGE = {'empty': lambda b: b'', 'cut off': lambda b: b[:len(b) // 2], 'noise':
 
 @pytest.mark.parametrize('kind', ['nbi', 'nbc'])                         # the index, the code
 @pytest.mark.parametrize('damage', DAMAGE)
-def test_a_damaged_cache_is_compiled_anew(kind, damage, tmp_path):
+def test_a_damaged_cache_is_compiled_anew(kind, damage, tmp_path, monkeypatch):
+    monkeypatch.setattr(backprop.numba.config, 'CACHE_DIR', '')          # beside the file
     (tmp_path / 'double.py').write_text('import numba\nfrom support import cache\n\n\n@cache.cached\n@numba.njit\n'
                                         'def double(x):\n    return 2 * x\n')
     assert [kept(tmp_path), kept(tmp_path)] == [False, True]

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from conftest import TINY, call, files, random_patterns
 
 import repro
-from experiments import (claim_pictures, claim_runs, claims, claims_of_learning as learning, claims_of_nets, lenet1,
-                         nets)
+from experiments import (claim_pictures, claim_runs, claims, claims_of_learning as learning, claims_of_nets, compare,
+                         lenet1, nets)
 from experiments.claim_runs import CLAIMS, HOLDS, NOT, OPEN, PART, SETTINGS, scheme
 
 X, Y = random_patterns(6)
@@ -35,7 +35,8 @@ def like(net, other):
 @pytest.fixture(scope='module')
 def twins():
     """The paper's net, with biases that are not 0, and the same net by its connections."""
-    net = repro.Net(3, level=0.8, root=True, drawn_biases=True)
+    net = repro.Net(3, level=0.8, root=True)
+    compare.draw_biases(net, 3, True)
     twin = nets.Net(claim_runs.layers_of('paper'), 0, level=0.8)
     twin.w.data = like(twin, dict(net.named_parameters())).detach()
     return net, twin
@@ -143,7 +144,8 @@ def test_tables_take_two_thirds_of_the_maps(n):
 
 @pytest.mark.parametrize('n', [4, 12])
 def test_the_true_gradient_is_the_mean_over_patterns(n):
-    net = repro.Net(1, table=scheme(n), root=True, drawn_biases=True)
+    net = repro.Net(1, table=scheme(n), root=True)
+    compare.draw_biases(net, 1, True)
     torch.testing.assert_close(claim_runs.whole(net, X), net(X))
     whole = {name: g.clone() for name, g in claim_runs.gradient(net, X, Y).items()}
     net.zero_grad()

@@ -80,8 +80,8 @@ def test_help_fits_80_columns(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('kind, text, value', [
     (cli.positive, '0.03', 0.03), (cli.positive, '1e300', 1e300), (cli.count, '23', 23), (cli.seed, '0', 0),
-    (cli.seeds, '7', [7]), (cli.seeds, '0-3', [0, 1, 2, 3]), (cli.seeds, '0,3,5', [0, 3, 5]),
-    (cli.seeds, '0,0,2-3,3', [0, 2, 3]), (cli.path, 'out/a', 'out/a')])
+    (cli.numbers, '7', [7]), (cli.numbers, '0-3', [0, 1, 2, 3]), (cli.numbers, '0,3,5', [0, 3, 5]),
+    (cli.numbers, '0,0,2-3,3', [0, 2, 3]), (cli.path, 'out/a', 'out/a')])
 def test_good_arguments(kind, text, value):
     assert kind(text) == value
 
@@ -90,7 +90,7 @@ def test_good_arguments(kind, text, value):
     *((cli.positive, text) for text in ('0', '-1', 'nan', 'inf', '1e999', 'fast', '')),
     *((cli.count, text) for text in ('0', '-1', '1.5', 'nan', '9' * 5000)),
     *((cli.seed, text) for text in ('-1', '1e3', str(2**63))),
-    *((cli.seeds, text) for text in ('', '3-1', '1-', '-1', 'a', '0,', '0-99999999')), (cli.path, '')])
+    *((cli.numbers, text) for text in ('', '3-1', '1-', '-1', 'a', '0,', '0-99999999')), (cli.path, '')])
 def test_bad_arguments(kind, text):
     with pytest.raises(argparse.ArgumentTypeError):
         kind(text)

@@ -84,6 +84,17 @@ def test_multiply_adds_of_the_net_for_scale():
     assert modern.macs(net) == sum(seen)
 
 
+def test_the_smaller_net_for_scale_is_as_large_as_the_papers_parameters_allow():
+    small, large = (sum(p.numel() for p in modern.Free(0, width).parameters()) for width in (9, 10))
+    assert small <= repro.Net().counts()['all'][2] < large
+
+
+def test_a_teachers_settings_are_part_of_what_was_run(monkeypatch):
+    before = modern.fingerprint(modern.RUNGS[8])
+    monkeypatch.setitem(modern.OFF_LADDER['3x3 windows, width 16'], 'rate', 0.5)
+    assert modern.fingerprint(modern.RUNGS[8]) != before
+
+
 # the rungs
 
 def test_the_first_rung_is_repro_py():
@@ -255,11 +266,15 @@ def test_a_shift_moves_and_fills_with_background(monkeypatch):
     assert moved.sum().item() == pytest.approx(X.sum().item(), abs=1e-2)
 
 
-def test_a_rotation_turns_by_its_degrees(monkeypatch):
+@pytest.mark.parametrize('most, matrix', [
+    (dict(shift=2), [[1, 0, 0.25], [0, 1, 0.25]]), (dict(shift=0, rotation=90), [[0, -1, 0], [1, 0, 0]]),
+    (dict(shift=0, scale=0.5), [[1.5, 0, 0], [0, 1.5, 0]]), (dict(shift=0, shear=0.5), [[1, 0.5, 0], [0, 1, 0]])])
+def test_a_distortion_is_its_affine_map(most, matrix, monkeypatch):
     X, _ = random_patterns(3)
-    draws = iter([torch.ones(3), *[torch.full((3,), 0.5)] * 4])          # as far as it goes, then nothing
-    monkeypatch.setattr(torch, 'rand', lambda n: next(draws))
-    assert torch.allclose(modern.distort(X, shift=0, rotation=90), X.rot90(1, (2, 3)), atol=1e-4)
+    monkeypatch.setattr(torch, 'rand', lambda n: torch.ones(n))          # as far as it goes
+    grid = F.affine_grid(torch.tensor(matrix, dtype=torch.float32).expand(3, 2, 3), X.shape, align_corners=False)
+    expected = (F.grid_sample(X + 1, grid, mode='bicubic', align_corners=False) - 1).clamp(-1, 1)
+    assert torch.allclose(modern.distort(X, **most), expected, atol=1e-4)
 
 
 def test_every_digit_is_distorted_anew_and_stays_in_range():

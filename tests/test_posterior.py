@@ -72,10 +72,9 @@ def test_what_the_paper_says_stays():
         assert (settings['optimizer'], settings['passes'], 'shuffle' in settings) == ('newton', 23, False)
         assert settings['level'] == row['share'] * settings['A'] and settings['out_bias'] == 0
         assert [len(set(maps)) for maps in settings['table']] == [8] * 12
-        settings.pop('order')
-        repro.build(settings, 0)
+        repro.build({name: value for name, value in settings.items() if name not in ('order', 'drawn_biases')}, 0)
         full = posterior.recipe(row, 'fc40')
-        assert {name for name in settings if full.get(name) != settings[name]} == {'net', 'table'}
+        assert {name for name in settings if full.get(name, '') != settings[name]} == {'net', 'table'}
 
 
 # what is kept, and what follows
@@ -216,9 +215,7 @@ def test_a_row_is_what_its_settings_train(usps):
     settings = posterior.recipe(row)
     (X, Y), test = (files.load_digits('usps')[split] for split in ('train', 'test'))
     order = torch.randperm(60, generator=torch.Generator().manual_seed(settings.pop('order')))
-    net, training = repro.build(settings, 0)
-    for _ in repro.train(net, X[order], Y[order], **training):
-        pass
+    net, _ = compare.trained(settings, X[order], Y[order], 0)
     assert net.table == compare.random_table(0) and (net.H1b != 0).any()
     assert {**found, 'seconds': 0} == repro.results(repro.measure(net, X[order], Y[order]),
                                                     repro.measure(net, *test)) | {'seconds': 0}
@@ -260,3 +257,13 @@ def test_what_a_user_gets_wrong(usps, monkeypatch, capsys):
     with pytest.raises(SystemExit, match='a.csv has 2 draws that did not diverge; an answer takes 40'):
         run(monkeypatch, '--out', 'a.csv')
     assert posterior.draws('7') == range(7, 8) and len(posterior.draws('0-99999')) == 10**5
+
+
+@pytest.mark.parametrize('make', [repro.Net, repro.FullNet])
+def test_drawn_biases_are_in_their_weights_range_and_leave_the_weights_as_they_were(make):
+    net, other = make(7, root=False), make(7, root=False)
+    compare.draw_biases(net, 7, False)
+    for name, fan_in in (('H1', 25), ('H2', 200), ('H3', 192 if make is repro.Net else 256), ('out', len(net.outw))):
+        if hasattr(net, f'{name}w'):
+            assert torch.equal(getattr(net, f'{name}w'), getattr(other, f'{name}w'))
+            assert 0.5 < getattr(net, f'{name}b').abs().max() * fan_in / 2.4 <= 1

@@ -155,15 +155,6 @@ def test_initial_weights_are_uniform_within_the_range_of_the_fan_in(root):
 
 
 @pytest.mark.parametrize('make', [repro.Net, repro.FullNet])
-def test_drawn_biases_are_in_their_weights_range_and_leave_the_weights_as_they_were(make):
-    net, other = make(root=False, drawn_biases=True), make(root=False)
-    for name, fan_in in (('H1', 25), ('H2', 200), ('H3', 192 if make is repro.Net else 256), ('out', len(net.outw))):
-        if hasattr(net, f'{name}w'):
-            assert torch.equal(getattr(net, f'{name}w'), getattr(other, f'{name}w'))
-            assert 0.5 < getattr(net, f'{name}b').abs().max() * fan_in / 2.4 <= 1
-
-
-@pytest.mark.parametrize('make', [repro.Net, repro.FullNet])
 @pytest.mark.parametrize('engine', ENGINES)
 def test_weights_change_after_each_pattern_in_the_order_given(engine, make):
     X, T = random_patterns(6)
@@ -341,9 +332,8 @@ def test_closing_table_has_the_paper_the_reference_and_this_run(first_pass):
     assert ['reproduction,', '2022', '4.1e-03', '0.62%', '45', '2.8e-02', '4.09%', '82', '-'] in rows
     this, = (row for row in rows if row[:2] == ['this', 'run'])
     assert this[2:8] == ['6.3e-02', '9.00%', '656', '6.9e-02', '10.26%', '206']
-    m = re.fullmatch(r'1 passes in ([\d.]+) s: ([\d,]+) times faster than in 1989 \(3 days for 23 passes\)',
-                     said.out.splitlines()[-1])
-    assert abs(3 * 86400 / 23 / int(m[2].replace(',', '')) - float(m[1])) < 0.06           # shown to one digit
+    assert re.fullmatch(r'1 passes over 7,291 digits in [\d.]+ s; in 1989 23 over 7,291 took 3 days',
+                        said.out.splitlines()[-1])
 
 
 def test_files_of_a_run_and_its_model_gives_the_same_misses(first_pass, prepared):
@@ -511,6 +501,7 @@ runpy.run_path(sys.argv[0], run_name='__main__')
     assert said.err[0].startswith('repro.py: PyTorch alone trains') and 'pip install numba' in said.err[0]
     assert call(repro, *argv, '--engine', 'autograd', '-o', 'b', cwd=tiny).err == []
     assert untimed(tiny / 'a') == untimed(tiny / 'b')
+    assert json.loads((tiny / 'a' / 'args.json').read_text())['engine'] == 'autograd'
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def test_a_run_that_is_there_is_not_done_again(tmp_path):
 def test_settings_are_part_of_what_was_run(tmp_path):
     def work(settings, seed):
         return {'error': 1 if settings == one else 2}
-    one, two = (runs.fingerprint({'rate': rate, 'net': ArgumentParser}) for rate in (0.03, 0.031))
+    one, two = (runs.fingerprint({'rate': rate}) for rate in (0.03, 0.031))
     path, layout = str(tmp_path / 'a.csv'), (('settings', 'seed'), ('error',), ('settings',))
     for settings, error in (one, 1), (two, 2), (one, 1):
         [row] = runs.run_all(work, [{'settings': settings, 'seed': 0}], path, *layout, threads=True)
@@ -122,14 +122,13 @@ def test_settings_are_part_of_what_was_run(tmp_path):
 
 
 def test_fingerprint():
-    base = {'b': 1, 'a': (1, 2), 'f': functools.partial(math.pow, 2), 'net': ArgumentParser}
+    base = {'b': 1, 'a': (1, 2), 'net': {'name': 'Net'}}
     assert runs.fingerprint(base) == runs.fingerprint(dict(reversed(base.items()))) == runs.fingerprint(dict(base))
     assert len(runs.fingerprint(base)) == 8
-    assert len({runs.fingerprint(base | change) for change in
-                ({}, {'b': 2}, {'a': (2, 1)}, {'f': functools.partial(math.pow, 3)}, {'net': Path})}) == 5
-    for nameless in (lambda x: x, object()):
-        with pytest.raises(TypeError):
-            runs.fingerprint({'x': nameless})
+    assert len({runs.fingerprint(base | change)
+                for change in ({}, {'b': 2}, {'a': (2, 1)}, {'net': {'name': 'Free'}})}) == 4
+    with pytest.raises(TypeError):
+        runs.fingerprint({'x': object()})
 
 
 def test_a_job_given_twice_is_run_once(tmp_path):
