@@ -113,6 +113,12 @@ def one_run(dataset, settings, pictures, seed):
             'error_kept': 100 * float(wrong[kept].float().mean())}
 
 
+def read(path):
+    """The rows of a CSV file of these runs, of the recipe as it is now."""
+    return [row for row in runs.read_rows(path, KEY, VALUES, WORDS, 'run: python -m experiments.pictures --out '
+                                          'results/predict.csv') if row['settings'] == runs.fingerprint(RECIPE)]
+
+
 def main():
     parser = cli.parser(__doc__)
     parser.add_argument('--seeds', type=cli.numbers, default='0-4', metavar='A-B', help='default: 0-4')

@@ -10,12 +10,13 @@ CSV files; a test holds both pages to them.
 import functools
 import os
 import re
+import statistics
 
 import modern
 import repro
-from experiments import claim_runs, claims, compare, ladder_tables, posterior_tables, uncertainty
-from experiments.compare import DIGITS, SCALE, VARIANTS
-from experiments.markdown import interval, pm, probability, prose, table as markdown
+from experiments import claim_runs, claims, compare, ladder_tables, pictures, posterior_tables, uncertainty
+from experiments.compare import DECIMALS, LABELS, NARROW, SCALE, VARIANTS
+from experiments.markdown import interval, pm, probability, prose, table
 from repro import PAPER, PAPER_FC40, REFERENCE, RESULTS
 from support import cli, files, runs
 from support.cli import fail
@@ -34,82 +35,94 @@ def compared():
 
 @functools.cache
 def bench():
-    """{what: (seconds, machine)}."""
-    rows = files.read_table(os.path.join(ROOT, 'results', 'bench.csv'), 'run: python -m experiments.bench', what=str,
-                            seconds=cli.positive, machine=str)
-    return {row['what']: (row['seconds'], row['machine']) for row in rows}
+    """({what: microseconds}, the machine)."""
+    rows = files.read_table(os.path.join(ROOT, 'results', 'bench.csv'),
+                            'run: python -m experiments.bench --out results/bench.csv', what=str, seconds=cli.positive,
+                            machine=str)
+    return {row['what']: row['seconds'] * 1e6 for row in rows}, rows[0]['machine']
 
 
-def of(recipe, dataset='usps'):
+def stats_of(recipe, dataset='usps'):
     """(runs, diverged, {result: (mean, sd)}) of a recipe."""
     return compare.summary(compared(), [recipe], dataset)[recipe]
 
 
 def by_seed(recipe, result, dataset='usps'):
     """{seed: value} of a result."""
-    return {row['seed']: row[result] for row in compared() if (row['recipe'], row['dataset']) == (recipe, dataset)}
+    found = {row['seed']: row[result] for row in compared() if (row['recipe'], row['dataset']) == (recipe, dataset)}
+    if not found:
+        raise KeyError(f'{recipe} on {dataset}')
+    return found
 
 
-def result(recipe, key, dataset='usps'):
-    mean_sd = of(recipe, dataset)[2][key]
-    return pm([v * SCALE[key] for v in mean_sd], DIGITS[key])
+def mean_sd_of(recipe, result, dataset='usps'):
+    """A result as 'mean ± sd'."""
+    return pm([v * SCALE[result] for v in stats_of(recipe, dataset)[2][result]], DECIMALS[result])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # the paper's table
 
-HEAD = ['', 'n', 'train MSE, 1e-3', 'error, %', 'misses', 'test MSE, 1e-3', 'error, %', 'misses', 'rejected, %']
+def head(keys=RESULTS):
+    return ['', 'n', *(LABELS[key] for key in keys)]
 
 
-def measured(label, recipe, dataset='usps'):
-    n, diverged, results = of(recipe, dataset)
-    return [label, compare.label_n(n, diverged), *compare.cells(results, ' ± ')]
+def measured(label, recipe, dataset='usps', keys=RESULTS):
+    n, diverged, results = stats_of(recipe, dataset)
+    return [label, compare.label_n(n, diverged), *compare.cells(results, keys, ' ± ')]
 
 
-def published(label, results):
-    return [label, '', *(cell if cell != '-' else '' for cell in compare.cells(results))]
+def published(label, results, keys=RESULTS):
+    return [label, '', *(cell if cell != '-' else '' for cell in compare.cells(results, keys))]
 
 
 def front():
-    """Three rows, the errors only."""
+    """The errors, the paper's and ours."""
     keys = ('train_error', 'test_error', 'rejection')
-    n = of('paper')[0]
-    return markdown(
+    link = '[the 2022 reproduction](https://github.com/karpathy/lecun1989-repro)'
+    return table(
         ['', 'training digits wrong, %', 'test digits wrong, %', 'rejected for 1% error, %'],
-        [['the paper, 1989', *(f'{PAPER[key]:.{digits}f}' for key, digits in zip(keys, (2, 1, 1)))],
-         [f'**here, on USPS** (`paper`, n={n})', *(f'**{result("paper", key)}**' for key in keys)],
-         [f"here, the settings of [the 2022 reproduction](https://github.com/karpathy/lecun1989-repro), on MNIST "
-          f"(`reference`, n={of('reference', 'mnist')[0]})",
-          *(result('reference', key, 'mnist') for key in keys)]]) + f'\n\n{reach()}\n\n{new()}'
+        [['the paper, 1989', *compare.cells(PAPER, keys)],
+         [f'**here, on USPS** (`paper`, n={stats_of("paper")[0]})',
+          *(f'**{mean_sd_of("paper", key)}**' for key in keys)],
+         [f'{link}, one run on MNIST', *published('', REFERENCE, keys)[2:]],
+         [f'here, its settings on MNIST (`reference`, n={stats_of("reference", "mnist")[0]})',
+          *(mean_sd_of('reference', key, 'mnist') for key in keys)]]) + f'\n\n{one_run_says()}\n\n{whats_new()}'
 
 
-def new():
-    """What is new here, in a sentence."""
-    us = {what: seconds for what, (seconds, _) in bench().items()}
-    mnist, usps = (ladder_tables.summary(dataset)[str(modern.TOP)]['error'][0] for dataset in ('mnist', 'usps'))
-    return prose(f"New here: the paper's own digits, and training "
-                 f"{us['autograd, 1 thread'] / us['engine compiled']:.0f} times as fast as PyTorch's eager loop; [its "
-                 'claims in words](#what-it-claims), put to the test; [the settings of 1989](#what-we-found), inferred '
-                 'from its results; [later ideas](#what-later-ideas-buy), by which the same net misses '
-                 f'{mnist:.2f}% on MNIST, {usps:.2f}% on USPS.')
-
-
-def reach():
-    """How far one run, and 2007 test digits, reach."""
+def one_run_says():
+    """How far one run, and 2007 test digits, can be trusted."""
     run = uncertainty.single_run(PAPER['test_error'], list(by_seed('paper', 'test_error').values()))
     low, high = uncertainty.sampling(PAPER['test_misses'], 2007)
-    return prose('Mean ± standard deviation over n initial weights. The paper reports one run: of single runs of ours '
-                 f'95% lie between {run["low"]:.1f} and {run["high"]:.1f}% of the test digits wrong, and 102 misses '
-                 f'among 2007 digits stand for an error rate between {low:.1f} and {high:.1f}%. Its test MSE, 18e-3, is '
-                 f'not met: here it is {result("paper", "test_loss")}e-3.')
+    return prose('Mean ± standard deviation over n random initializations. The paper reports one run; of single runs '
+                 f'of ours 95% should miss {run["low"]:.1f} to {run["high"]:.1f}% of the test digits, and '
+                 f'{PAPER["test_misses"]} misses in 2007 are consistent with a true rate of {low:.1f} to {high:.1f}%. '
+                 f'The test MSE is {mean_sd_of("paper", "test_loss")}e-3, not the paper\'s '
+                 f'{PAPER["test_loss"] * 1000:.0f}e-3, which other settings do reach.')
 
 
-def table():
-    return markdown(HEAD, [
+def whats_new():
+    """What is new here, a line each."""
+    us, machine = bench()
+    step = us['engine compiled']
+    mnist, usps = (ladder_tables.summary(dataset)[str(modern.TOP)]['error'][0] for dataset in ('mnist', 'usps'))
+    return 'New here:\n' + '\n'.join(prose(f'- {text}', '  ') for text in (
+        "the paper's own digits: `torchvision.datasets.USPS`, 9298 of 16x16 pixels, split 7291 / 2007 as in the paper;",
+        f'its 23 passes in {repro.PASSES * 7291 * step / 1e6:.1f} s on one core ({machine}), one pattern at a time: '
+        f"{us['autograd, 1 thread'] / step:.0f} times as fast as PyTorch's eager loop, "
+        f"{step / us['arithmetic limit']:.1f} times what the multiply-adds alone take ([how](results/engine.md));",
+        '[its claims in words](#what-it-claims), put to the test;',
+        '[the settings of 1989](#what-we-found), inferred from its results;',
+        f'[later ideas](#what-later-ideas-buy): a net of the same size misses {mnist:.2f}% on MNIST, {usps:.2f}% on '
+        'USPS.'))
+
+
+def papers_table():
+    return table(head(), [
         published('the paper, 1989', PAPER), measured('**here, on USPS** (`paper`)', 'paper'),
         published('its fully connected net', PAPER_FC40), measured('here, on USPS (`fc40`)', 'fc40'),
         published('the 2022 reproduction, on MNIST', REFERENCE),
-        measured('its settings, our seeds, on its draw of MNIST (`reference`)', 'reference', 'mnist'),
+        measured('its settings, our seeds, on its digits of MNIST (`reference`)', 'reference', 'mnist'),
         measured('its settings, on USPS (`reference`)', 'reference')])
 
 
@@ -126,16 +139,13 @@ def single():
             digits = ''
             if key.endswith('error'):
                 n = 2007 if key == 'test_error' else 7291
-                digits = '{:.2f} to {:.2f}'.format(*uncertainty.sampling(round(results[key] * n / 100), n))
-            low, high = (f'{run[end] * SCALE[key]:.{DIGITS[key]}f}' for end in ('low', 'high'))
-            rows.append([label, words(key), f'{results[key] * SCALE[key]:.4g}', f'{low} to {high}', f'{run["z"]:+.1f}',
+                misses = results[key.replace('error', 'misses')] or round(results[key] * n / 100)
+                digits = '{:.2f} to {:.2f}'.format(*uncertainty.sampling(misses, n))
+            low, high = (f'{run[end] * SCALE[key]:.{DECIMALS[key]}f}' for end in ('low', 'high'))
+            rows.append([label, LABELS[key], *compare.cells(results, [key]), f'{low} to {high}', f'{run["z"]:+.1f}',
                          digits])
-    return markdown(['published', 'result', 'value', '95% of our single runs', 'z', "the digits' own 95%"], rows)
-
-
-def words(key):
-    return {'train_loss': 'train MSE, 1e-3', 'train_error': 'train error, %', 'test_loss': 'test MSE, 1e-3',
-            'test_error': 'test error, %', 'rejection': 'rejected, %'}[key]
+    return table(['published', 'result', 'value', '95% of our single runs', 'z', 'sampling error of the digits, 95%'],
+                 rows)
 
 
 def nets():
@@ -149,63 +159,72 @@ def nets():
                  for seed in missed[0] if seed in missed[1]]
         only_a, only_b = (sum(t[k] for t in tests) / len(tests) for k in (0, 1))
         below = sum(t[2] < 0.05 for t in tests)
-        rows.append([f'`{b}` - `{a}`', d['n'], interval(d), probability(d['p']), f'{only_a:.1f}', f'{only_b:.1f}',
+        rows.append([f'`{b}` - `{a}`', d['n'], interval(d), probability(d['p']), f'{only_b:.1f}', f'{only_a:.1f}',
                      f'{below} of {len(tests)}'])
-    return markdown(['', 'n', 'test error, % [95%]', 'p over seeds', 'missed by the second alone', 'by the first alone',
-                     'McNemar p < 0.05'], rows)
+    return table(['', 'n', 'test error, % [95%]', 'p over seeds', 'missed by the first alone', 'by the second alone',
+                  'McNemar p < 0.05'], rows)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what the paper leaves open
 
 
 def open_questions():
-    rows = [[*measured('`paper`', 'paper'), '', '']]
+    rows = [[*measured('`paper`', 'paper', keys=NARROW), '', '']]
     for name, (what, _) in VARIANTS.items():
         d = uncertainty.difference(by_seed(name, 'test_error'), by_seed('paper', 'test_error'))
-        rows.append([*measured(f'`{name}`: {what}'.replace('+-', '±'), name), interval(d), probability(d['p'])])
-    return markdown(['one change to `paper`', *HEAD[1:], 'test error - `paper` [95%]', 'p'], rows)
+        rows.append([*measured(f'`{name}`: {what}'.replace('+-', '±'), name, keys=NARROW), interval(d),
+                     probability(d['p'])])
+    return table(['one change to `paper`', *head(NARROW)[1:], 'test error - `paper` [95%]', 'p'], rows)
 
 
 def posterior_best():
-    return markdown(HEAD, [published('the paper, 1989', PAPER), measured('`posterior_best`', 'posterior_best'),
-                           measured('`paper`', 'paper')])
+    n, diverged, results = stats_of('posterior_best')
+    half = results | {key: tuple(v / 2 for v in results[key]) for key in ('train_loss', 'test_loss')}
+    return table(head(), [published('the paper, 1989', PAPER),
+                          ['`posterior_best`, its MSE halved', compare.label_n(n, diverged),
+                           *compare.cells(half, pm=' ± ')],
+                          measured('`paper`', 'paper')])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # the draw of MNIST
 
-def draws():
-    return markdown(HEAD, [
-        measured('drawn test first (`test_first`)', 'test_first', 'mnist60k'),
-        measured('drawn train first (`train_first`)', 'train_first', 'mnist60k'),
-        measured('all of MNIST, 23 passes (`reference`)', 'reference', 'mnist60k'),
-        measured('all of MNIST, 100 passes (`passes_100`)', 'passes_100', 'mnist60k'),
-        published('the 2022 blog post: 50,000 digits, 100 passes', compare.BLOG_60K)])
+def draws_table():
+    return table(head(NARROW), [
+        measured('drawn test first (`test_first`)', 'test_first', 'mnist60k', NARROW),
+        measured('drawn train first (`train_first`)', 'train_first', 'mnist60k', NARROW),
+        measured('all of MNIST, 23 passes (`reference`)', 'reference', 'mnist60k', NARROW),
+        measured('all of MNIST, 100 passes (`passes_100`)', 'passes_100', 'mnist60k', NARROW),
+        published('the 2022 blog post: 50,000 digits, 100 passes', compare.BLOG, NARROW)])
 
 
-def split(key):
+def twenty(result):
     """{(draw, seed): value} of twenty_draws' runs."""
-    return {(row['recipe'], row['seed']): row[key] for row in compared() if row['recipe'] in compare.TWENTY}
+    return {(row['recipe'], row['seed']): row[result] for row in compared() if row['recipe'] in compare.TWENTY}
 
 
 def variance():
     rows = []
     for key in ('train_error', 'test_error'):
-        values = split(key)
-        parts = uncertainty.variance_split(values)
-        rows.append([words(key), len(values), f'{sum(values.values()) / len(values):.2f}',
-                     *(f'{parts[part]**0.5:.2f}' for part in ('draw', 'seed', 'rest'))])
-    return markdown(['', 'runs', 'mean', 'sd from the draw', 'sd from the seed', 'rest'], rows)
+        values = twenty(key)
+        split = uncertainty.variance_split(values)
+        rows.append([LABELS[key], len(values), f'{statistics.fmean(values.values()):.2f}',
+                     f'{split["between"]**0.5:.2f}', f'{split["within"]**0.5:.2f}',
+                     f'{split["share"]:.0%} [{100 * split["low"]:.0f}, {100 * split["high"]:.0f}]'])
+    return table(['', 'runs', 'mean', 'sd between samples', 'sd over seeds, within a sample',
+                  'share between samples [95%]'], rows)
 
 
 def lottery():
     """What the draw does, in a sentence."""
-    values = split('test_error')
-    parts = uncertainty.variance_split(values)
-    share = parts['draw'] / sum(parts.values())
-    found = sorted(values.values())
-    below = sum(v <= REFERENCE['test_error'] for v in found)
+    values = twenty('test_error')
+    split = uncertainty.variance_split(values)
+    below = sum(v <= REFERENCE['test_error'] for v in values.values())
     draws, seeds = (len({name[i] for name in values}) for i in (0, 1))
-    return prose(f'Of the variance of the test error over {draws} draws of MNIST x {seeds} seeds, {100 * share:.0f}% '
-                 f'comes from the draw. The runs go from {found[0]:.2f} to {found[-1]:.2f}%; {below} of {len(found)} '
-                 f'are at or below the published {REFERENCE["test_error"]}%.')
+    return (f'Over {draws} samples, {seeds} seeds each, {100 * split["share"]:.0f}% [{100 * split["low"]:.0f}, '
+            f'{100 * split["high"]:.0f}] of the variance of the test error lies between samples; {below} of '
+            f'{len(values)} runs are at or below the published {REFERENCE["test_error"]}%.')
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -213,16 +232,16 @@ def lottery():
 
 IN_SHORT = {            # the claims on the front page
     1: 'its counts',
-    2: 'symmetric units converge faster',
-    3: 'targets inside the range keep the outputs from the flat spot, but not the weights from growing',
-    4: '2.4/F keeps the total inputs in the operating range',
-    5: 'the stochastic gradient is much faster, but not more robust',
-    6: "Newton's method brings no tremendous speed, but no more reliability either",
-    8: 'quick convergence, as the data is redundant',
-    9: 'kernels like derivatives, though hardly any like center and surround',
+    2: 'symmetric units converge faster; no difference was found',
+    3: 'targets inside the range keep outputs out of the flat spot, but do not stop the weights from growing',
+    4: 'initial weights within 2.4/F, F the fan-in, keep the total inputs in the operating range',
+    5: 'the stochastic gradient is much faster, but its solutions are not more robust',
+    6: "Newton's method brings no tremendous speed, nor is it more reliable",
+    8: 'convergence is quick, as the data is redundant',
+    9: 'some kernels are like derivatives, though hardly any like center and surround',
     10: 'most mistakes are due to segmentation',
-    11: 'fewer maps are worse, but for 8 and 10, which are not told from 12',
-    12: 'unconstrained nets generalize worse, but do not need twice the data',
+    11: 'fewer maps are worse: 2, 4 and 6 are, 8 and 10 cannot be told from 12',
+    12: 'unconstrained nets generalize worse; that they need twice the data was not found',
     13: 'the net of 2,600 free parameters, later called LeNet-1, rejects 9%',
     14: 'more than 30 digits a second'}
 ELSEWHERE = {           # where this page has what a claim refers to
@@ -240,11 +259,11 @@ def claim_table():
         for what, anchor in ELSEWHERE.items():
             text = text.replace(what, f'[{what}](#{anchor})')
         rows.append([number, f'{words} ({section})', text.replace('+-', '±'), outcome])
-    return markdown(['', 'claim (section)', 'measured', 'verdict'], rows, '---')
+    return table(['', 'claim (section)', 'measured', 'verdict'], rows, '---')
 
 
 def claims_front():
-    """The claims by their verdicts."""
+    """The claims by their verdicts; 7 and 15, the results and the time, are on the page anyway."""
     found = {}
     for number, *_, outcome in claim_lines():
         if int(number) in IN_SHORT:
@@ -258,65 +277,46 @@ def claims_front():
 # the speed, predict.py
 
 def speed():
-    us = {what: seconds * 1e6 for what, (seconds, _) in bench().items()}
-    names = [what for what in us if what.startswith(('autograd', 'engine', 'arithmetic', 'evaluation'))]
-    return (f'{bench()["engine compiled"][1]}:\n\n' + markdown(
-        ['a training step, or an evaluation', 'microseconds', '/ compiled', '/ limit'],
-        [[what, *(f'{us[what] / by:.2f}' for by in (1, us['engine compiled'], us['arithmetic limit']))]
-         for what in names]) + '\n\n' + markdown(
-        ['the whole', 'seconds'], [[what, f'{us[what] / 1e6:.1f}'] for what in us if what not in names]))
+    us, machine = bench()
+    steps = [what for what in us if what.startswith(('autograd', 'engine', 'arithmetic'))]
+    whole = [what for what in us if what not in steps and not what.startswith('evaluation')]
+    return (f'{machine}:\n\n' + table(
+        ['', 'microseconds', '/ compiled', '/ limit'],
+        [[f'a training step, {what}', *(f'{us[what] / by:.3g}' for by in (1, us['engine compiled'],
+                                                                         us['arithmetic limit']))] for what in steps]
+        + [[what, f'{us[what]:.3g}', '', ''] for what in us if what.startswith('evaluation')])
+        + '\n\n' + table(['the whole', 'seconds'], [[what, f'{us[what] / 1e6:.1f}'] for what in whole]))
 
 
-def speed_front():
-    us = {what: seconds * 1e6 for what, (seconds, _) in bench().items()}
-    compiled = us['engine compiled']
-    return (f'**[The speed](results/engine.md).** One pattern at a time, as in 1989, the compiled engine takes '
-            f'{compiled / us["arithmetic limit"]:.1f} times what its multiply-adds alone would take; the steps of 23 '
-            f'passes, three days then, take {repro.PASSES * 7291 * compiled / 1e6:.1f} s on one core '
-            f'({bench()["engine compiled"][1]}).')
-
-
-def pictures():
+def pictures_table():
     """How well predict.py reads, from results/predict.csv."""
-    what = {'own': 'its own test digits', 'other': "the other's test digits", 'photograph': 'those as photographs',
+    what = {'own': 'its own test digits', 'other': "the other set's test digits", 'photograph': 'those, as photographs',
             'fonts': 'digits of 20 fonts'}
-    shares = dict.fromkeys(('error', 'rejected', 'error_kept'), cli.checked(float, 0, 100, 'a percentage'))
-    read = files.read_table(os.path.join(ROOT, 'results', 'predict.csv'), 'run: python -m experiments.pictures',
-                            dataset=str, pictures=str, n=cli.count, **shares)
-    rows = []
+    read, rows = pictures.read(os.path.join(ROOT, 'results', 'predict.csv')), []
     for dataset in ('mnist', 'usps'):
         for kind, label in what.items():
             found = [row for row in read if (row['dataset'], row['pictures']) == (dataset, kind)]
-            rows.append([dataset, label, found[0]['n']]
-                        + [pm(runs.mean_sd([row[key] for row in found])[:2], 1) for key in shares])
-    return markdown(['trained on', 'pictures', 'n', 'wrong, %', 'rejected, %', 'wrong of the others, %'], rows)
+            rows.append([dataset, label, found[0]['n']] + [pm(runs.mean_sd([row[key] for row in found])[:2], 1)
+                                                           for key in ('error', 'rejected', 'error_kept')])
+    return table(['trained on', 'pictures', 'n', 'wrong, %', 'rejected, %', 'wrong of the others, %'], rows)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # the findings, a sentence each
 
 def findings():
-    first, other = (result(name, 'test_error', 'mnist60k') for name in ('test_first', 'train_first'))
-    sgd = uncertainty.difference(by_seed('sgd', 'test_error'), by_seed('paper', 'test_error'))
-    schemes = [of(name)[2]['test_error'][0] for name in VARIANTS if name.startswith('scheme')]
+    first, other = (mean_sd_of(name, 'test_error', 'mnist60k') for name in ('test_first', 'train_first'))
     return '\n'.join(prose(f'- {text}', '  ') for text in (
-        "**The paper's data is not lost.** `torchvision.datasets.USPS` is 9298 zip code digits of 16x16 pixels, split "
-        "7291 / 2007: the paper's own numbers.",
-        "**The 2022 reproduction's draw of MNIST is not fixed by its seed**: it loops over a Python *set*. Drawn test "
-        f'first its settings give {first}% wrong, drawn train first {other}%, which is what others found and could not '
-        'explain.',
-        f'**The draw of MNIST counts, beside the seed.** {lottery()}',
-        '**The optimizer and the connection scheme matter little.** Plain gradient descent, its rate fitted likewise, '
-        f'changes the test error by {interval(sgd)} points; three other schemes give {min(schemes):.2f} to '
-        f"{max(schemes):.2f}% where ours gives {result('paper', 'test_error')}%.",
         posterior_tables.finding(),
-        speed_front()))
+        "**The digits that the 2022 reproduction takes from MNIST are not fixed by its seed**: it loops over a Python "
+        f'*set*. Drawn test first, its settings give {first}% wrong; drawn train first, {other}%.',
+        f'**The sample of MNIST matters as well as the seed.** {lottery()}'))
 
 
-BLOCKS = {'front': front, 'findings': findings, 'ladder': lambda: ladder_tables.front(result('paper', 'test_error')),
-          'table': table, 'single': single, 'claims': claim_table, 'claims_front': claims_front, 'nets': nets,
-          'open': open_questions, 'posterior_best': posterior_best, 'draws': draws, 'variance': variance,
-          'lottery': lottery, 'speed_table': speed, 'pictures': pictures, **ladder_tables.BLOCKS,
+BLOCKS = {'front': front, 'findings': findings, 'table': papers_table, 'single': single, 'nets': nets,
+          'ladder': lambda: ladder_tables.front(mean_sd_of('paper', 'test_error')), 'open': open_questions,
+          'claims': claim_table, 'claims_front': claims_front, 'posterior_best': posterior_best, 'draws': draws_table,
+          'variance': variance, 'speed_table': speed, 'pictures': pictures_table, **ladder_tables.BLOCKS,
           **posterior_tables.BLOCKS}
 
 
@@ -334,14 +334,16 @@ def main():
     parser = cli.parser(__doc__)
     parser.add_argument('--check', action='store_true', help='write nothing; status 1 if a page would change')
     args = parser.parse_args()
+    old = {page: files.read_file(os.path.join(ROOT, page), '`git checkout` brings it back').decode() for page in PAGES}
+    try:
+        new = {page: render(text) for page, text in old.items()}
+    except (KeyError, IndexError, ValueError, ZeroDivisionError) as e:
+        fail(f'results/*.csv lack runs that the pages need ({e}); results/README.md has the commands that make them')
     for page in PAGES:
-        path = os.path.join(ROOT, page)
-        text = files.read_file(path, '`git checkout` brings it back').decode()
-        new = render(text)
-        if args.check and new != text:
-            fail(f'{page} differs from results/*.csv; run: python -m experiments.report')
-        if not args.check:
-            files.write_file(path, new.encode())
+        if new[page] != old[page]:
+            if args.check:
+                fail(f'{page} differs from results/*.csv; run: python -m experiments.report')
+            files.write_file(os.path.join(ROOT, page), new[page].encode())
 
 
 if __name__ == '__main__':

@@ -39,9 +39,9 @@ def test_a_changed_number_is_noticed(page, rows, picked, key, monkeypatch):
 
 
 def test_the_scripts_docstrings_give_the_same_numbers():
-    n, _, results = report.of('paper')
+    n, _, results = report.stats_of('paper')
     for key in ('train_error', 'test_error', 'rejection'):
-        assert report.result('paper', key).replace('±', '+-') in repro.__doc__
+        assert report.mean_sd_of('paper', key).replace('±', '+-') in repro.__doc__
     assert f'n={n}' in repro.__doc__
     for dataset in ('mnist', 'usps'):
         found = modern.summary(ladder_tables.rows(dataset))
@@ -52,9 +52,9 @@ def test_the_scripts_docstrings_give_the_same_numbers():
 
 def test_there_are_seeds_enough():
     for name in ('paper', 'reference', 'fc40', *compare.VARIANTS):
-        assert report.of(name)[0] >= 10, name
+        assert report.stats_of(name)[0] >= 10, name
     for name in ('test_first', 'train_first', 'reference', 'passes_100'):
-        assert report.of(name, 'mnist60k')[0] >= 10, name
+        assert report.stats_of(name, 'mnist60k')[0] >= 10, name
     for dataset in 'mnist', 'usps', 'mnist60k':
         found = modern.summary(ladder_tables.rows(dataset))
         assert all(found[str(n)]['n'] >= (5 if dataset == 'mnist60k' else 10) for n in range(modern.TOP + 1))

@@ -64,12 +64,8 @@ def test_sampling():
 
 
 def test_single_run():
-    runs = [4.0, 4.5, 5.0, 5.5, 6.0]
-    same = uncertainty.single_run(6.0, runs)
-    assert same['z'] == pytest.approx(1 / (0.625 * 1.2)**0.5) and same['sampling'] == 0
-    other = uncertainty.single_run(6.0, runs, 2007)
-    assert other['sampling'] == pytest.approx(100 * (0.05 * 0.95 / 2007)**0.5)
-    assert other['low'] < same['low'] < 5 < same['high'] < other['high'] and 0 < other['z'] < same['z']
+    found = uncertainty.single_run(6.0, [4.0, 4.5, 5.0, 5.5, 6.0])
+    assert found['z'] == pytest.approx(1 / (0.625 * 1.2)**0.5) and found['low'] < 5 < found['high']
     assert uncertainty.single_run(5.0, [5.0, 5.0])['z'] == 0
     assert uncertainty.single_run(4.0, [5.0, 5.0])['z'] == -math.inf
 
@@ -86,20 +82,20 @@ def test_single_run_covers_95_of_100_where_only_seeds_count():
 
 def test_variance_split():
     g = np.random.default_rng(0)
-    found = []
-    for _ in range(300):
-        draw, seed, rest = g.normal(0, 2, 20), g.normal(0, 1, 5), g.normal(0, 0.5, (20, 5))
-        found.append(uncertainty.variance_split({(d, s): draw[d] + seed[s] + rest[d, s]
-                                                 for d in range(20) for s in range(5)}))
-    for source, variance in ('draw', 4), ('seed', 1), ('rest', 0.25):
-        assert np.mean([f[source] for f in found]) == pytest.approx(variance, rel=0.12)
+    found, inside = [], 0
+    for _ in range(1000):
+        draw, rest = g.normal(0, 2, 20), g.normal(0, 3, (20, 5))
+        found.append(uncertainty.variance_split({(d, s): draw[d] + rest[d, s] for d in range(20) for s in range(5)}))
+        inside += found[-1]['low'] <= 4 / 13 <= found[-1]['high']
+    for source, variance in ('between', 4), ('within', 9):
+        assert np.mean([f[source] for f in found]) == pytest.approx(variance, rel=0.05)
+    assert inside / 1000 == pytest.approx(0.95, abs=0.02)
 
 
 def test_variance_split_by_hand():
     split = uncertainty.variance_split({(0, 0): 1.0, (0, 1): 2.0, (1, 0): 5.0, (1, 1): 8.0})
-    # means of draws 1.5, 6.5, of seeds 3, 5; residuals +-0.5: MS_rest 1, MS_draw 25, MS_seed 4
-    assert split == {'draw': 12.0, 'seed': 1.5, 'rest': 1.0}
-    assert uncertainty.variance_split({(d, s): (d + s) % 2 for d in (0, 1) for s in (0, 1)}) == {
-        'draw': 0, 'seed': 0, 'rest': 1}
+    # within draws (0.5 + 4.5) / 2 = 2.5; means 1.5, 6.5, whose variance 12.5 has 2.5 / 2 from within
+    assert (split['between'], split['within'], split['share']) == (11.25, 2.5, pytest.approx(11.25 / 13.75))
+    assert uncertainty.variance_split({(d, s): (d + s) % 2 for d in (0, 1) for s in (0, 1)})['share'] == 0
     with pytest.raises(ValueError):
         uncertainty.variance_split({(0, 0): 1.0, (0, 1): 2.0, (1, 0): 5.0})
