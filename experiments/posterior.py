@@ -1,18 +1,19 @@
 """
 What was done in 1989? The settings that the paper leaves open, inferred from
-its own results by approximate Bayesian computation: nets are trained by
+its own results by approximate Bayesian computation: nets are trained with
 settings drawn from a prior, and the draws whose results come near the paper's
 are kept.
 
     python -m experiments.posterior                 # the answer
     python -m experiments.posterior --draws 0-4095  # train these draws first
-    python -m experiments.posterior --fc40          # fc40 by the settings kept
+    python -m experiments.posterior --fc40          # fc40 with the settings kept
 
 The paper's test results turn out to be among those that its two training
 results predict. Given all of its results, the initial range is 2.4/F, as
-printed, and the unit is a plain tanh with targets near +-0.7 or, less likely,
-LeCun's with targets near +-1 and the MSE reported with a factor 1/2. The
-learning rate, the damping and the connection scheme could be anything.
+printed, and the unit is a plain tanh with targets near +-0.7; or, less likely,
+the MSE was reported with a factor 1/2, and the unit is tanh or LeCun's with
+targets near +-0.93. The learning rate, the damping and the connection scheme
+could be anything.
 
 Draw i is point i of a scrambled Sobol sequence, the same on any machine and in
 any order. Draws that are in the file are not trained again.
@@ -144,9 +145,9 @@ def simulate(jobs, path, name='paper', workers=None, cluster=None):
                         workers=workers, cluster=cluster)
 
 
-def read(path):
+def read(path, remedy=LAYOUT[-1]):
     """The rows of a file of draws."""
-    return checked(runs.read_rows(path, *LAYOUT), path)
+    return checked(runs.read_rows(path, *LAYOUT[:-1], remedy), path)
 
 
 def checked(rows, path):
@@ -351,7 +352,7 @@ def draws(text):
 def main():
     parser = cli.parser(__doc__)
     parser.add_argument('--draws', type=draws, metavar='A-B', help='train these draws, if they are not in the file')
-    parser.add_argument('--fc40', action='store_true', help='train the fully connected net by the settings kept')
+    parser.add_argument('--fc40', action='store_true', help='train the fully connected net with the settings kept')
     runs.add_arguments(parser, os.path.join('results', 'posterior.csv'))
     args = parser.parse_args()
     where, full = {'workers': args.jobs, 'cluster': args.cluster}, f'{os.path.splitext(args.out)[0]}_fc40.csv'

@@ -4,31 +4,24 @@ import math
 import os
 
 from experiments import posterior
-from experiments.compare import DECIMALS, SCALE
+from experiments.compare import DECIMALS, LABELS, SCALE
 from experiments.markdown import pm, prose, table
 from experiments.posterior_pictures import OPTIONS, TITLES
 
-RESULTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'results')
-NAMES = {'test_loss': 'test MSE, 1e-3', 'test_error': 'test error, %', 'test_misses': 'misses',
-         'rejection': 'rejected, %', 'train_loss': 'train MSE, 1e-3', 'train_error': 'train error, %',
-         'train_misses': 'training misses'}
+FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'results')
 WHAT = {'training': 'given the two training results', 'all': 'given all'}
 UNITS = dict(zip(posterior.PRIOR['unit'][1:], OPTIONS['unit']))
 
 
 @functools.cache
 def draws():
-    return posterior.read(os.path.join(RESULTS, 'posterior.csv'))
+    return posterior.read(os.path.join(FOLDER, 'posterior.csv'))
 
 
 @functools.cache
 def summary(given, tolerance=None):
-    return posterior.summary(draws(), given, tolerance, posterior.read(os.path.join(RESULTS, 'posterior_fc40.csv')))
-
-
-def share(found):
-    """'39% [31, 48]' of (n, share, low, high, ...)."""
-    return posterior.percent(*found)
+    fc40 = posterior.read(os.path.join(FOLDER, 'posterior_fc40.csv'), 'run: python -m experiments.posterior --fc40')
+    return posterior.summary(draws(), given, tolerance, fc40)
 
 
 def span(name, p):
@@ -55,7 +48,8 @@ def settings():
         found = [summary(given)['settings'][name] for given in posterior.GIVEN]
         if kind == 'one of':
             for option, label in zip(values, OPTIONS.get(name, values)):
-                rows.append([f'{TITLES[name]}: {label}', f'{1 / len(values):.0%}', *(share(f[option]) for f in found)])
+                rows.append([f'{TITLES[name]}: {label}', f'{1 / len(values):.0%}',
+                             *(posterior.percent(*f[option]) for f in found)])
         else:
             rows.append([TITLES[name], f'{values[0]:g} to {values[1]:g}' + (', log-uniform' if 'log' in kind else ''),
                          *('{:.2g} [{:.2g}, {:.2g}]'.format(f['mean'], *f['interval']) for f in found)])
@@ -71,7 +65,7 @@ def predictions():
                      *(span(name, p) for name, p in s['predicted'].items())])
         rows.append(["the paper's quantile", '', *(f'{p["quantile"]:.2f}' + ('' if p['inside'] else ', **outside**')
                                                    for p in s['predicted'].values())])
-    return table(['tolerance', 'draws', *(NAMES[name] for name in posterior.TEST)], rows)
+    return table(['tolerance', 'draws', *(LABELS[name] for name in posterior.TEST)], rows)
 
 
 def hypotheses():
@@ -82,12 +76,12 @@ def hypotheses():
         for given, (_, tolerances) in posterior.GIVEN.items():
             found = [summary(given, tolerance)['hypotheses'][unit, half] for tolerance in tolerances]
             level = found[1][-1]
-            row += [share(f) for f in found] + [f'±{pm(level)}' if found[1][0] > 1 else '']
+            row += [posterior.percent(*f) for f in found] + [f'±{pm(level)}' if found[1][0] > 1 else '']
         rows.append(row)
     kept = [[f'{summary(given, tolerance)["n"]} draws' for tolerance in tolerances] + ['']
             for given, (_, tolerances) in posterior.GIVEN.items()]
     rows.append(['kept', *kept[0], *kept[1]])
-    heads = [[f'{words}, to {summary(given, t)["reach"]:.2f}' for t in posterior.GIVEN[given][1]] + ['its targets']
+    heads = [[f'{words}, to {summary(given, t)["reach"]:.2f}' for t in posterior.GIVEN[given][1]] + ['targets']
              for given, words in (('training', 'training results'), ('all', 'all'))]
     return table(['', *heads[0], *heads[1]], rows)
 
@@ -98,7 +92,7 @@ def fc40():
     rows = []
     for name, p in found['training']['fc40'].items():
         these = [f['fc40'][name] for f in found.values()]
-        rows.append([NAMES[name], f'{p["paper"]:g}',
+        rows.append([LABELS[name], f'{p["paper"]:g}',
                      *(f'{span(name, p)}, quantile {p["quantile"]:.2f}' for p in these)])
     return table(['', 'the paper', *(f'{WHAT[given]}: {f["n_fc40"]} draws' for given, f in found.items())], rows)
 
@@ -108,7 +102,7 @@ def calibration():
     found = {given: posterior.calibration(posterior.columns(draws()), given) for given in posterior.GIVEN}
     rows = []
     for name in found['training']:
-        row = [TITLES.get(name) or NAMES[name]]
+        row = [TITLES.get(name) or LABELS[name]]
         for f in found.values():
             if name not in f:
                 row.append('')

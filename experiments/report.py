@@ -234,7 +234,7 @@ IN_SHORT = {            # the claims on the front page
     1: 'its counts',
     2: 'symmetric units converge faster; no difference was found',
     3: 'targets inside the range keep outputs out of the flat spot, but do not stop the weights from growing',
-    4: 'initial weights within 2.4/F, F the fan-in, keep the total inputs in the operating range',
+    4: 'initial weights within 2.4/F, F the fan-in, keep the total inputs in the operating range, though near 0 in H3',
     5: 'the stochastic gradient is much faster, but its solutions are not more robust',
     6: "Newton's method brings no tremendous speed, nor is it more reliable",
     8: 'convergence is quick, as the data is redundant',

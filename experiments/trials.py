@@ -14,7 +14,7 @@ than its standard error over the folds, which both trials share.
 
 results/modern_trials.csv also has trials that are no longer in the list below:
 sharpness-aware steps, mixup and averaged weights, with the code of commit
-bbf16cc, and rungs 7 and 8 with 300 passes.
+bbf16cc, and settings with 300 passes or other rates.
 results/modern_trials_before.csv has those of the ladder before this one.
 """
 import fnmatch

@@ -114,8 +114,11 @@ def write_json(path, found):
 
 def read_table(path, remedy, **columns):
     """The rows of a CSV file as dicts of some of its columns. columns: {name: an argparse type, or str}."""
+    content = read_file(path, remedy)
+    if not content.endswith(b'\n'):
+        fail(f'{path}: its last line is cut off; {remedy}')
     try:
-        lines = csv.DictReader(io.StringIO(read_file(path, remedy).decode(), newline=''))
+        lines = csv.DictReader(io.StringIO(content.decode(), newline=''))
         if not set(columns) <= set(lines.fieldnames or ()):
             raise ValueError(f'it has no column {", ".join(sorted(set(columns) - set(lines.fieldnames or ())))}')
     except (ValueError, csv.Error) as e:
