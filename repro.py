@@ -352,7 +352,7 @@ def main():
 
     torch.set_num_threads(1)            # two are slower on a net of this size
     splits = files.load_digits(args.dataset)
-    files.writable(folder)
+    files.writable(folder, 'args.json', 'metrics.csv', 'model.pt')
     start = {'recipe': args.recipe, 'dataset': args.dataset, 'seed': args.seed, 'settings': settings,
              'engine': 'compiled' if engine_called(args.engine) is backprop else 'autograd'}
     net, training = build(settings, args.seed)

@@ -82,6 +82,8 @@ def main():
     args = parser.parse_args()
     if not repro.backprop:
         cli.fail(f'there is no compiled engine to time: {repro.missing}')
+    if args.out:
+        files.writable(*os.path.split(os.path.abspath(args.out)))
     default_threads = torch.get_num_threads()
     X, T = prepro.tensors(*prepro.embedded()['train'])
     nets = {name: repro.Net() for name in ('eager', 'autograd', 'compiled')}
@@ -148,7 +150,7 @@ def main():
     print(f'{step:,} multiply-adds a training step\n')
     print(f'{"a pattern":38}{"us":>10}{"/ compiled":>12}{"/ limit":>10}')
     for name, t in us.items():
-        print(f'{name:38}{t:10.2f}{t / compiled:12.2f}{t / limit:10.2f}')
+        print(f'{name:38}{t:10.2f}' + (f'{t / compiled:12.2f}{t / limit:10.2f}' if 'evaluation' not in name else ''))
     training = repro.PASSES * len(X) * seconds['engine compiled']
     print(f'\n{"whole":38}{"s":>10}')
     for name, t in whole.items():

@@ -98,9 +98,9 @@ def shown(lines):
     """The table as text for a shell."""
     text = []
     for number, words, section, measured, outcome in lines:
-        text.append('\n'.join(textwrap.wrap(f'{number:>2}  {words} ({section}): {outcome or "-"}', 110,
+        text.append('\n'.join(textwrap.wrap(f'{number:>2}  {words} ({section}): {outcome or "-"}', 79,
                                             subsequent_indent='    ')))
-        text.append(textwrap.fill(measured, 110, initial_indent='    ', subsequent_indent='    '))
+        text.append(textwrap.fill(measured, 79, initial_indent='    ', subsequent_indent='    '))
     return '\n'.join(text)
 
 
@@ -125,6 +125,8 @@ def main():
     if SPEED in numbers:
         rows += runs.run_all(one_run, jobs_of(SPEED, [], args.dataset, seeds), args.out, KEY, VALUES, WORDS,
                              threads=True, workers=1)
+    if len(seeds) < 2 and any(CLAIMS[number]['jobs'] for number in numbers):
+        cli.fail(f'the runs are in {args.out}; a verdict needs two seeds or more, as one has no standard error')
     print(shown(table(rows, numbers)))
 
 

@@ -6,7 +6,7 @@ are kept.
 
     python -m experiments.posterior                 # the answer
     python -m experiments.posterior --draws 0-4095  # train these draws first
-    python -m experiments.posterior --fc40          # fc40 with the settings kept
+    python -m experiments.posterior --fc40          # train fc40 as they were
 
 The paper's test results turn out to be among those that its two training
 results predict. Given all of its results, the initial range is 2.4/F, as

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import math
 import os
+import re
 import sys
 import threading
 
@@ -93,8 +94,8 @@ def numbers(text):
     found = []
     for part in text.split(','):
         low, dash, high = part.partition('-')
-        low, high = seed(low), seed(high if dash else low)
-        if not low <= high < low + 10_000:
+        low, high = (int(n) if re.fullmatch('[0-9]{1,18}', n) else -1 for n in (low, high if dash else low))
+        if not 0 <= low <= high < low + 10_000:
             raise argparse.ArgumentTypeError(f'{text!r} is not a range such as 0-9 or 0,3,5, of 10,000 at most')
         found += range(low, high + 1)
     return list(dict.fromkeys(found))

@@ -63,16 +63,23 @@ def remove(path):
     except FileNotFoundError:
         pass
     except OSError as e:
-        fail(f'cannot replace {path}: {e.strerror}; name a folder that can be written to')
+        fail(f'cannot replace {path}: {e.strerror}; the folder must be one that can be written to')
 
 
-def writable(folder):
-    """End the script, before there is anything to lose, if no file can be written to the folder. Makes it."""
+def writable(folder, *names):
+    """
+    End the script, before there is anything to lose, if no file can be written to the folder, which is made, or one of
+    these names in it is no file.
+    """
     try:
         os.makedirs(folder, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as e:
         fail(f'cannot write to {folder}: {e.strerror}; name another folder')
+    for name in names:
+        path = os.path.join(folder, name)
+        if os.path.exists(path) and not os.path.isfile(path):
+            fail(f'cannot write {path}: it is there, and not a file; name another')
 
 
 def packed(obj):

@@ -111,7 +111,7 @@ def test_runs_that_diverge_are_rows_and_the_table_counts_them(usps, monkeypatch)
 
 @pytest.mark.parametrize('argv, says', [
     (['nothing'], "no recipe or group is called 'nothing'"),
-    (['--seeds', '3-x'], "'x' is not a whole number"),
+    (['--seeds', '3-x'], "'3-x' is not a range such as"),
     (['--seeds', '5-2'], "'5-2'"),
     (['--dataset', 'svhn'], 'svhn'),
     (['draws'], '--dataset mnist60k'),

@@ -609,10 +609,12 @@ def test_disk_full_leaves_no_half_file(name, tiny, monkeypatch):
     assert not {name, f'{name}.part'} & set(files(tiny / 'run'))
 
 
-def test_a_model_that_cannot_be_replaced(tiny):
-    (tiny / 'run' / 'model.pt').mkdir(parents=True)
+@pytest.mark.parametrize('name', ['args.json', 'metrics.csv', 'model.pt'])
+def test_a_file_that_cannot_be_replaced_is_refused_before_work_starts(name, tiny):
+    (tiny / 'run' / name).mkdir(parents=True)
     said = call(repro, '--dataset', TINY, '--passes', 1, '-o', 'run', cwd=tiny)
-    assert (said.status, len(said.err)) == (1, 1) and 'cannot replace run/model.pt' in said.err[0]
+    assert (said.status, said.out) == (1, '') and said.err == [
+        f'repro.py: cannot write run/{name}: it is there, and not a file; name another']
 
 
 def test_a_data_set_by_a_known_name_is_trained_on(tiny_mnist):
