@@ -356,6 +356,12 @@ def nothing_kept():
     claims.load.cache_clear()
 
 
+def test_one_seed_gives_runs_and_no_verdict(tiny):
+    said = call(claims, '4', '--dataset', TINY, '--seeds', '0', '--out', 'claims.csv', cwd=tiny)
+    assert (said.status, said.out, len(said.err)) == (1, '', 1) and 'two seeds or more' in said.err[0]
+    assert len((tiny / 'claims.csv').read_text().splitlines()) == 1 + 4
+
+
 def test_a_claim_is_run_once_and_its_table_remade(tiny, monkeypatch):
     argv = '1', '4', '10', '--dataset', TINY, '--seeds', '0-1', '--out', 'claims.csv'
     first = call(claims, *argv, cwd=tiny)
