@@ -6,8 +6,8 @@ Read pictures of handwritten digits, one digit each, with a trained net.
 MODEL is a model.pt that repro.py wrote. The args.json beside it says how the
 net was made, and which data set it was trained on. A picture may have any size,
 dark on light or light on dark, in color or gray, with transparency or without.
-The digit may be anywhere in it, but nothing else may be. The digit is cropped,
-and brought to 16x16 as the digits of the net's data set were:
+It holds one digit, anywhere, and nothing else. The digit is cropped, and
+brought to 16x16 as the digits of the net's data set were:
 
 mnist, mnist60k, mnist-seedN    scaled to fit a 20x20 box, its center of mass
                                 moved to the middle of 28x28 pixels, and these
@@ -18,8 +18,8 @@ usps                            sheared until upright, scaled to fit 16x16, and
 The ten outputs are shown as bars over the range of the squashing function; |
 marks the target of the right class. As in section 5 of the paper, a digit is
 rejected if the margin, the difference between the two most active outputs, is
-too small. The least margin accepted is the one that leaves 1% error on the test
-digits of the net's data set.
+too small. The least margin accepted is the one that leaves 1% error on those
+test digits of the net's data set that have it.
 """
 import io
 import math
@@ -80,7 +80,7 @@ def stretched(v):
     v = v.astype(np.float32)
     if not np.isfinite(v).all():
         raise Unreadable('it has pixels that are not finite')
-    v = v / (np.abs(v).max() or 1)      # first, as the difference of two large floats may overflow
+    v = v / (np.abs(v).max() or 1)      # CONTRAST is of the whole range from 0 to the lightest
     v = v - v.min()
     return v / v.max() if v.max() > CONTRAST else v
 
