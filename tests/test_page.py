@@ -279,8 +279,8 @@ def moved(strokes, size, x, y, slant=0.0):
 
 
 @pytest.mark.parametrize('strokes', [
-    *STROKES[2:5], moved(STROKES[7], .4, .05, .5), moved(STROKES[5], .9, .4, .05, .6), moved(STROKES[1], .2, .3, .3),
-    [[(.31, .62)]], SCRIBBLE], ids=['2', '3', '4', 'small 7', 'slanted 5', 'tiny 1', 'dot', 'scribble'])
+    STROKES[4], moved(STROKES[7], .4, .05, .5), moved(STROKES[5], .9, .4, .05, .6), moved(STROKES[1], .2, .3, .3),
+    [[(.31, .62)]]], ids=['4', 'small 7', 'slanted 5', 'tiny 1', 'dot'])
 def test_strokes_are_normalized_as_predict_does(browser, strokes):
     click(browser, '#clear')
     pointer(browser, '#pad', strokes)
@@ -464,15 +464,14 @@ def test_what_can_be_operated_has_a_name_and_the_answer_is_announced(browser):
     assert [e.get_attribute('role') for e in browser.find_elements('css selector', '.output')] == ['meter'] * 10
 
 
-@pytest.mark.parametrize('width', [1200, 900, 400, 320])
-def test_it_fits_the_window(browser, width, tmp_path):
+@pytest.mark.parametrize('width', [1200, 900, 320])                      # one of each layout
+def test_it_fits_the_window(browser, width):
     opened(browser, width, touch=width <= 400)
     assert browser.execute_script('return document.documentElement.scrollWidth') <= width
     narrow = browser.execute_script('''
         return [...document.querySelectorAll("section, canvas, button, p")].filter(
             e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.id || e.textContent);''')
     assert narrow == []
-    assert browser.save_screenshot(str(tmp_path / f'{width}.png'))
 
 
 COLORS = '''
