@@ -1,19 +1,19 @@
 """
-Make a page to draw a digit on: one file that opens from disk, runs the nets in
-its own script, and shows every unit.
+Make a web page to draw a digit on: one file that opens from disk, runs the nets
+in its own script, and shows the activation of every unit.
 
     python -m experiments.page                         # the committed page
     python -m experiments.page out/reference-mnist --out mine.html
 
-RUN is a folder that repro.py wrote; the digits that it was trained on must be
-in data/, as prepro.py makes them. Without a RUN, two nets are trained on the
-spot, as repro.py trains them: `reference` on MNIST and, if there is a
-data/usps, `paper` on USPS.
+RUN is a folder that repro.py wrote. The digits that its net was trained on must
+be in data/, as prepro.py makes them. Without a RUN, two nets are trained first,
+as repro.py trains them: `reference` on MNIST and, if there is a data/usps,
+`paper` on USPS.
 
-The template is experiments/page.html. The nets' weights, a few test digits of
-MNIST and the constants of predict.py are put into it, and what it says about a
-net: the test error, and the least difference between the two most active
-outputs that is not rejected. The same inputs give the same bytes.
+The template is experiments/page.html. Put into it are the nets' weights, their
+test errors and the margins below which they reject (see predict.py), a few test
+digits of MNIST, and the constants of predict.py. The same inputs give the same
+bytes.
 """
 import base64
 import json
@@ -30,14 +30,19 @@ from support import cli, files
 
 OUT = os.path.join('results', 'page.html')
 TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page.html')
-PLACE = '"put here by page.py"'         # what the data replaces in the template
+PLACE = '"put here by page.py"'         # in the template: what the data replaces
 DEFAULT = ('reference', 'mnist'), ('paper', 'usps')
-SEED = 1337                             # repro.py's
-MISREAD = 4                             # how many of the test digits to click the first net misreads
+SEED = 1337                             # repro.py's default
+MISREAD = 4                             # how many of the digits to click are ones that the first net misreads
+SOURCES = {'reference': "The 2022 reproduction's settings", 'paper': "The paper's settings, the rest fitted or assumed"}
+METHODS = {'sgd': 'gradient descent', 'newton': "Newton's method"}
 
 
 def trained(recipe, dataset):
-    """(net, data set, what args.json would say) of a recipe's net, trained as `python repro.py` trains it."""
+    """
+    A recipe's net, trained as `python repro.py` trains it: (net, data set's name, what its args.json would hold). Ends
+    the script if there are no digits or training diverges.
+    """
     print(f'training {recipe} on {dataset}', flush=True)
     settings = repro.RECIPES[recipe]
     try:
@@ -48,7 +53,7 @@ def trained(recipe, dataset):
 
 
 def read(run):
-    """The same from a run's folder."""
+    """The same three of a run, from its folder."""
     path = os.path.join(run, 'model.pt')
     net, dataset = predict.load(path)
     if not isinstance(net, repro.Net):
@@ -58,20 +63,31 @@ def read(run):
 
 
 def described(net, dataset, args):
-    """What the page knows about a net, as plain Python objects."""
+    """What the page holds of a net, as plain Python objects."""
     X, Y = files.load_digits(dataset)['test']
     least = predict.threshold(net, X, Y)
-    settings = {name: value for name, value in args['settings'].items() if name not in ('net', 'table')}
-    settings['seed'] = args.get('seed')
     return {
         'recipe': str(args.get('recipe')), 'dataset': dataset.upper(), 'way': predict.way(dataset),
-        'settings': ', '.join(f'{name} {value}' for name, value in settings.items()),
+        'seed': str(args.get('seed')), 'settings': in_words(net, args),
         'table': net.table, 'A': net.A, 'S': net.S, 'level': net.level,
         'least': least if least < math.inf else None,
         'test': {'n': len(X)} | {key: repro.measure(net, X, Y)[key] for key in ('error', 'misses', 'rejection')},
         'weights': {name: {'shape': list(t.shape), 'float32': packed(t.numpy().astype('<f4'))}
                     for name, t in net.state_dict().items()},
     }
+
+
+def in_words(net, args):
+    """A run's settings for the page's reader, as far as args.json has them."""
+    recipe, settings = str(args.get('recipe')), args['settings']
+    known = recipe in SOURCES and settings == repro.RECIPES[recipe]
+    parts = ['tanh' if net.A == net.S == 1 else f'{net.A:.5g} tanh({net.S:.3g} s)', f'targets ±{net.level:g}']
+    if 'root' in settings:
+        parts.append('initial range ±2.4/' + ('√fan-in' if settings['root'] else 'fan-in'))
+    parts += [method for name, method in METHODS.items() if settings.get('optimizer') == name]
+    parts += [form.format(settings[key]) for key, form in (('rate', 'rate {}'), ('damping', 'damping {}'),
+                                                           ('passes', '{} passes')) if key in settings]
+    return f'{SOURCES[recipe] if known else f"Recipe {recipe}"}: {", ".join(parts)}'
 
 
 def packed(array):
@@ -81,8 +97,8 @@ def packed(array):
 
 def to_click(net, dataset):
     """
-    Test digits of MNIST: of each class the first that the net reads right, and its MISREAD surest mistakes, each of
-    another class.
+    The test digits of MNIST to click: of each class the first that the net reads right; then the MISREAD mistakes with
+    the largest margins, no two of one class. A list of {'label': 0 to 9, 'uint8': 28x28 pixels in base64}.
     """
     images, labels = prepro.embedded()['test']
     X, Y = prepro.tensors(images, labels)
@@ -101,13 +117,13 @@ def to_click(net, dataset):
 
 
 def constants():
-    """What the page's script takes from repro.py and predict.py."""
+    """The constants of repro.py and predict.py that the page's script uses."""
     return {'BACKGROUND': repro.BACKGROUND, 'WORK': predict.WORK, 'CONTRAST': predict.CONTRAST, 'PALE': predict.PALE,
             'WAYS': predict.WAYS}
 
 
 def filled(template, data):
-    """The template with the data in it: JSON, with nothing that HTML could take for the end of a script."""
+    """The template with the data in it, as JSON in which no `<` is left: HTML would take </script> for the end."""
     assert template.count(PLACE) == 1
     return template.replace(PLACE, json.dumps(data, separators=(',', ':'), allow_nan=False).replace('<', '\\u003c'))
 
