@@ -284,7 +284,8 @@ def verdict_6(rows):
     wide = {how: width(found) for how, found in losses.items()}
     return (f'lowest training MSE: Newton {losses["newton"][rate["newton"]]:.1e} (rate {rate["newton"]:g}), plain '
             f'{losses["sgd"][rate["sgd"]]:.1e} (rate {rate["sgd"]:g}), to which Newton takes {pm(passes, 1)} of 23 '
-            f'passes ({never} of {len(passes)} runs do not reach it, and count as {PASSES + 1}); within a factor {FACTOR} of it for {wide["newton"]:.1f} and {wide["sgd"]:.1f} decades of rate',
+            f'passes ({never} of {len(passes)} runs do not reach it, and count as {PASSES + 1}); within a factor '
+            f'{FACTOR} of it for {wide["newton"]:.1f} and {wide["sgd"]:.1f} decades of rate',
             verdict(statistics.fmean(passes) > PASSES / TREMENDOUS, wide['newton'] >= wide['sgd'] + WIDER))
 
 

@@ -15,12 +15,7 @@ import torch
 import torch.nn as nn
 
 from repro import BACKGROUND
-from support.cli import fail
-
-try:
-    from support.backprop import cache, numba
-except ImportError as e:
-    fail(f'these nets are compiled by numba: {e}')
+from support.backprop import cache, numba
 
 BORDER, ONE = -1, -2    # sources that are not units: what is beyond a map's border, and a bias's constant input
 f32 = np.float32

@@ -130,15 +130,15 @@ def filled(template, data):
 
 def main():
     parser = cli.parser(__doc__)
-    parser.add_argument('runs', nargs='*', metavar='RUN', type=cli.path, help='a folder that repro.py wrote (default: '
-                        'train `reference` on MNIST and, where data/usps is there, `paper` on USPS)')
+    parser.add_argument('runs', nargs='*', metavar='RUN', type=cli.path, help='a folder that repro.py wrote, or its '
+                        'model.pt (default: train `reference` on MNIST and, where data/usps is there, `paper` on USPS)')
     parser.add_argument('--out', metavar='FILE.html', type=cli.path, default=OUT, help=f'(default: {OUT})')
     args = parser.parse_args()
 
     torch.set_num_threads(1)
     files.writable(os.path.dirname(args.out) or '.')
     if args.runs:
-        nets = [read(run) for run in args.runs]
+        nets = [read(run.removesuffix('model.pt') or '.') for run in args.runs]
     else:
         nets = [trained(recipe, dataset) for recipe, dataset in DEFAULT
                 if dataset == 'mnist' or os.path.exists(files.digits_path(dataset, ''))]

@@ -1,6 +1,6 @@
 """
 Back-propagation written out by hand and compiled by numba: what repro.py's nets and autograd compute, one pattern at a
-time, a hundred times as fast. For a layer with inputs x, weights w, biases b, and the layer's unit p of map m:
+time, over 100 times as fast. For a layer with inputs x, weights w, biases b, and the layer's unit p of map m:
 
     s[m,p] = sum over k of w[m,k] x[p,k] + b[m,p]       its weighted sum
     y[m,p] = A tanh(S s[m,p])                           its output, "squashed"

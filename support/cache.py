@@ -50,6 +50,8 @@ def cached(function):
     """The numba function, cached where numba does: in __pycache__, else in the user's cache directory, else nowhere."""
     try:
         function._cache = Cache(function.py_func)
-    except (RuntimeError, AttributeError, OSError):       # no folder can be written; a numba that has no such thing
+    except RuntimeError:                # no folder can be written
+        cli.warn('compiled code is not kept, as no folder for it can be written; set NUMBA_CACHE_DIR')
+    except (AttributeError, OSError):   # a numba that has no such thing
         pass
     return function

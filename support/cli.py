@@ -40,6 +40,8 @@ def run(main):
         try:
             main()
             sys.stdout.flush()
+        except ModuleNotFoundError as e:
+            fail(f'{e}; run: pip install -r requirements.txt')
         except OSError as e:
             if e.filename:              # of a file, and so a defect: files are guarded where they are touched
                 raise

@@ -44,7 +44,8 @@ def test_a_name_that_the_terminal_cannot_print_is_shown_in_escapes(tmp_path):
 
 @pytest.mark.parametrize('redirect, status, err', [
     ('| head -n 1', 1, []), ('> /dev/full', 1, ['script.py: cannot print: No space left on device']), ('>&-', 0, [])])
-@pytest.mark.parametrize('body', ['print(1)', 'for n in range(10**5): print(n)', 'cli.parser("help").parse_args(["--help"])'])
+@pytest.mark.parametrize('body', ['print(1)', 'for n in range(10**5): print(n)',
+                                  'cli.parser("help").parse_args(["--help"])'])
 @pytest.mark.parametrize('unbuffered', ['', '1'])
 def test_output_that_nobody_takes(redirect, status, err, body, unbuffered, tmp_path):
     """A short output may be gone before the reader is: then all is well."""
@@ -100,6 +101,7 @@ def test_bad_arguments(kind, text):
 
 @pytest.mark.parametrize('terminal', [True, False])
 def test_progress_is_shown_on_a_terminal_only(terminal, monkeypatch, capsys):
+    pytest.importorskip('tqdm')
     monkeypatch.setattr(sys.stderr, 'isatty', lambda: terminal, raising=False)
     assert list(cli.progress(range(3), unit='pattern')) == [0, 1, 2]
     assert ('3/3' in capsys.readouterr().err) == terminal

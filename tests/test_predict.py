@@ -244,7 +244,8 @@ def test_pictures_are_answered_as_the_net_answers_their_tensors(trained, tmp_pat
     expected = repro.outputs(net, X[:20]).argmax(1).tolist()
     assert sum(a == str(b) for a, b in zip(answers(run.out), expected, strict=True)) >= 18
     assert all(len(line) <= 80 for line in run.out.splitlines() if not line.startswith('/'))
-    assert Image.open(tmp_path / 'saw.png').width == 20 * Image.open(tmp_path / 'saw.png').height
+    with Image.open(tmp_path / 'saw.png') as saw:
+        assert saw.width == 20 * saw.height
 
 
 def test_the_threshold_rejects_what_measure_says(trained):
