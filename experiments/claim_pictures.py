@@ -17,7 +17,7 @@ import torch
 import repro
 from experiments import claims, claims_of_learning as learning, claims_of_nets as nets, compare
 from experiments.claim_runs import curve, of
-from experiments.figures import BLACK, BLUE, GRAY, GREEN, ORANGE, bare, canvas, mosaic, png
+from experiments.style import BLACK, BLUE, GRAY, GREEN, ORANGE, bare, canvas, mosaic, png
 from support import cli, files
 
 COLORS = (BLUE, ORANGE, GREEN, BLACK, GRAY, '#CC79A7', '#D55E00', '#56B4E9')     # Okabe and Ito's

@@ -12,25 +12,23 @@ results/compare.csv, `speed` from results/bench.csv. The same inputs give the
 same bytes.
 """
 import functools
-import io
 import os
 import statistics
 import textwrap
 
-import matplotlib
 import numpy as np
 import torch
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 import modern
 import prepro
 import repro
 from experiments import compare
+from experiments.architecture import draw_architecture
+from experiments.style import BLACK, BLUE, GRAY, ORANGE, WIDTH, bare, canvas, mosaic, plt, png
 from support import cli, files, runs
 from support.cli import fail
-
-matplotlib.use('Agg')                   # draws to memory: no screen is needed
-import matplotlib.pyplot as plt                                          # noqa: E402
-from matplotlib.patches import Polygon, Rectangle                        # noqa: E402
 
 SEEDS = range(10)                       # of the nets; where a picture shows one net, it is the first
 MODERN = os.path.join('results', 'modern.csv')
@@ -39,53 +37,8 @@ COMPARE = os.path.join('results', 'compare.csv')
 COMMAND = {MODERN: f'python modern.py --out {MODERN}', BENCH: f'python -m experiments.bench --out {BENCH}',
            COMPARE: f'python -m experiments.compare twenty_draws --dataset mnist60k --seeds 0-4 --out {COMPARE}'}
 
-REFERENCE_SECONDS = 90                  # the 2022 reproduction's 23 passes, as published: a laptop of 2020
-
-# ---------------------------------------------------------------------------------------------------------------------
-# one style: a README's column is about 830 pixels wide, so a picture is 8.3 inches, and a point 1.4 pixels
-
-WIDTH, DPI = 8.3, 150
-# Okabe and Ito's colors, which the color-blind can tell apart; in gray these differ in lightness.
-BLUE, ORANGE, GREEN, BLACK, GRAY, PALE = '#0072B2', '#E69F00', '#009E73', '#000000', '#777777', '#DDDDDD'
 COLOR = {'usps': BLUE, 'mnist': ORANGE}
-
-plt.rcdefaults()
-plt.rcParams.update({
-    'figure.dpi': DPI, 'savefig.dpi': DPI, 'font.size': 9.5, 'axes.titlesize': 10, 'axes.titlelocation': 'left',
-    'axes.spines.top': False, 'axes.spines.right': False, 'axes.grid': True, 'axes.axisbelow': True,
-    'grid.color': '#E4E4E4', 'grid.linewidth': 0.7, 'lines.linewidth': 1.8, 'legend.frameon': False,
-    'legend.fontsize': 9, 'image.cmap': 'gray_r', 'image.interpolation': 'nearest'})
-
-
-def canvas(height, *args, **kwargs):
-    """A figure of the common width, and its axes."""
-    return plt.subplots(*args, figsize=(WIDTH, height), layout='constrained', **kwargs)
-
-
-def png(fig):
-    """The figure as the bytes of a PNG file, without the date or version that would make them differ."""
-    f = io.BytesIO()
-    fig.savefig(f, format='png', metadata={'Software': None})
-    plt.close(fig)
-    return f.getvalue()
-
-
-def bare(ax):
-    """The axes without axis lines, grid or ticks."""
-    ax.set_axis_off()
-    return ax
-
-
-def mosaic(images, columns, gap, empty):
-    """Images (n, h, w) laid out row by row on a sheet, with `gap` pixels of value `empty` around each."""
-    n, h, w = images.shape
-    rows = -(-n // columns)
-    sheet = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap), empty, np.float32)
-    for i, image in enumerate(images):
-        y, x = gap + i // columns * (h + gap), gap + i % columns * (w + gap)
-        sheet[y:y + h, x:x + w] = image
-    return sheet
-
+REFERENCE_SECONDS = 90                  # the 2022 reproduction's 23 passes, as published: a laptop of 2020
 
 # ---------------------------------------------------------------------------------------------------------------------
 # the nets
@@ -159,97 +112,6 @@ def draw_digits(each=4):
     for ax, (title, sheet) in zip(axes.T.flat, sheets.items()):
         bare(ax).set_title(title)
         ax.imshow(mosaic(sheet, 10, sheet.shape[-1] // 4, -1), vmin=-1, vmax=1)
-    return png(fig)
-
-
-def draw_architecture():
-    """The net, every cell a unit, to scale; its counts; and which maps of H1 each map of H2 sees."""
-    net = repro.Net()
-    counts = net.counts()
-    images, labels = prepro.embedded()['train']
-    X, _ = prepro.tensors(images[:1], labels[:1])
-    fig, ax = canvas(5.7)
-    bare(ax).set_aspect('equal')
-
-    def grid(x, y, rows, columns, color, size=1.0):
-        """rows x columns units, the first at the top left of (x, y); y grows downwards."""
-        ax.add_patch(Rectangle((x, y), columns * size, rows * size, facecolor='white', edgecolor=color, linewidth=0.9))
-        for i in range(1, rows):
-            ax.plot((x, x + columns * size), (y + i * size,) * 2, color=color, linewidth=0.25)
-        for i in range(1, columns):
-            ax.plot((x + i * size,) * 2, (y, y + rows * size), color=color, linewidth=0.25)
-
-    def maps(x, biases, chosen):
-        """Draw a layer's maps, three a row, about the middle line 18, those chosen in blue. Returns their corners."""
-        n, h, w = biases.shape
-        corners = [(x + k % 3 * (w + 1), 18 + (k // 3 - 2) * (h + 1) + 0.5) for k in range(n)]
-        for k, (left, top) in enumerate(corners):
-            grid(left, top, h, w, BLUE if k in chosen else '#AAAAAA')
-        return corners
-
-    def window(left, top, right_x, right_y, color):
-        """A 5x5 window, and lines from it to the unit that sees it."""
-        ax.add_patch(Rectangle((left, top), 5, 5, facecolor=color, edgecolor='none', alpha=0.35, zorder=3))
-        for dy in (0, 5):
-            ax.plot((left + 5, right_x), (top + dy, right_y + (dy > 0)), color=color, linewidth=0.8, zorder=4)
-        ax.add_patch(Rectangle((right_x, right_y), 1, 1, facecolor=color, edgecolor='none', zorder=4))
-
-    # where things stand, in cells from the left: the image, H1, H2, H3, output
-    x0, x1, x2, x3, x4, top = 0, 26, 65, 92, 106, 18
-    seen_by = 5                         # the map of H2 whose windows are shown
-    ax.imshow(X[0, 0].numpy(), extent=(x0, x0 + 16, top + 8, top - 8), vmin=-1, vmax=1)
-    ax.add_patch(Rectangle((x0, top - 8), 16, 16, facecolor='none', edgecolor=BLACK, linewidth=0.9))
-    h1 = maps(x1, net.H1b, net.table[seen_by])
-    h2 = maps(x2, net.H2b, [seen_by])
-    first = h1[net.table[seen_by][0]]
-    window(x0 + 6, top - 8 + 4, first[0] + 4, first[1] + 3, ORANGE)      # unit (3, 4): rows 2*3-2 on, columns 2*4-2 on
-    for k in net.table[seen_by]:
-        window(h1[k][0] + 2, h1[k][1], h2[seen_by][0] + 2, h2[seen_by][1] + 1, ORANGE)       # unit (1, 2) likewise
-    outputs = len(net.outb)
-    hidden = len(net.H3b)
-    edge2 = x2 + 3 * (net.H2b.shape[2] + 1) - 1
-    for left, right, l0, l1, r0, r1 in ((edge2, x3, top - 10 + .5, top + 9.5, top - hidden / 2, top + hidden / 2),
-                                        (x3 + 1, x4, top - hidden / 2, top + hidden / 2, top - outputs, top + outputs)):
-        ax.add_patch(Polygon([(left, l0), (right, r0), (right, r1), (left, l1)], facecolor=PALE, edgecolor='none',
-                             alpha=0.6, zorder=0))
-    grid(x3, top - hidden / 2, hidden, 1, BLUE)
-    grid(x4, top - outputs, outputs, 1, BLUE, 2)
-    for c in range(outputs):
-        ax.text(x4 + 3.2, top - outputs + 2 * c + 1, str(c), va='center', fontsize=9)
-    (n1, s1, _), (n2, s2, _) = net.H1b.shape, net.H2b.shape
-    size = X.shape[-1]
-    for x, name, text in ((x0 + 8, 'image', f'{size}x{size}'), (x1 + 13, 'H1', f'{n1} maps of {s1}x{s1}'),
-                          (x2 + 7, 'H2', f'{n2} maps of {s2}x{s2}'), (x3 + .5, 'H3', f'{hidden} units'),
-                          (x4 + 1, 'output', f'{outputs} units')):
-        ax.text(x, -6.5, name, ha='center', weight='bold')
-        ax.text(x, -3, text, ha='center')
-    for x, y, text in ((21, 31, '5x5\nwindows,\n2 apart'), (58.5, 33, '5x5\nwindows,\n2 apart'),
-                       ((edge2 + x3) / 2, top, 'fully\nconnected'), ((x3 + 1 + x4) / 2, top, 'fully\nconnected')):
-        ax.text(x, y, text, ha='center', va='center', fontsize=8.5, color='#555555')
-
-    # below, on the left the counts, on the right the table
-    y = 45
-    for column, title in zip((22, 38, 56), ('units', 'connections', 'free parameters')):
-        ax.text(column, y, title, ha='right', fontsize=9, color=GRAY)
-    for i, (layer, numbers) in enumerate(counts.items()):
-        weight = 'bold' if layer == 'all' else 'normal'
-        ax.text(0, y + 4 * (i + 1), layer, weight=weight)
-        for column, number in zip((22, 38, 56), numbers):
-            ax.text(column, y + 4 * (i + 1), f'{number:,}', ha='right', weight=weight)
-    ax.text(0, y + 4 * (len(counts) + 1) + .5, f'"all" counts the {size * size} units of the image', fontsize=8.5,
-            color=GRAY)
-    cell, left, top = 2.3, 79, y - 1.5
-    ax.text(left + cell * n1 / 2, top - 4.2, 'map of H1', ha='center', fontsize=9, color=GRAY)
-    ax.text(left - 5, top + cell * n2 / 2, 'is seen by\nmap of H2', ha='right', va='center', fontsize=9, color=GRAY)
-    for m, row in enumerate(net.table):
-        ax.text(left - 1, top + cell * (m + .5), str(m), ha='right', va='center', fontsize=7)
-        for k in range(n1):
-            if m == 0:
-                ax.text(left + cell * (k + .5), top - .8, str(k), ha='center', va='bottom', fontsize=7)
-            color = (ORANGE if m == seen_by else BLUE) if k in row else 'white'
-            ax.add_patch(Rectangle((left + cell * k, top + cell * m), cell, cell, facecolor=color, edgecolor=GRAY,
-                                   linewidth=0.5))
-    ax.set(xlim=(-1, 112), ylim=(top + cell * n2 + 1, -10))
     return png(fig)
 
 
@@ -375,7 +237,7 @@ def draw_confusion(dataset='usps'):
         bars.annotate(f'{error[c]:.1f}', (error[c], c), (4, 0), textcoords='offset points', va='center', fontsize=8.5,
                       bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1})
     bars.set(title='error, % of the class', xlabel=f'dotted: all {round(sizes.sum())}, {mean:.1f}%')
-    bars.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
+    bars.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axes in (ax, bars):
         axes.grid(False)
         axes.tick_params(length=0)

@@ -11,7 +11,7 @@ import os
 import numpy as np
 
 from experiments import posterior
-from experiments.figures import BLACK, BLUE, GRAY, ORANGE, PALE, canvas, png
+from experiments.style import BLACK, BLUE, GRAY, ORANGE, PALE, canvas, png
 from repro import PAPER
 from support import cli, files
 

@@ -12,7 +12,7 @@ from PIL import Image
 import modern
 import repro
 from conftest import call, files, refused, write_digits
-from experiments import compare, figures
+from experiments import architecture, compare, figures
 from support import runs
 
 BENCH = {'autograd, 1 thread': 0.002, 'engine autograd': 0.0022, 'engine compiled': 1.2e-5, 'arithmetic limit': 4e-6}
@@ -72,7 +72,8 @@ def here(place, monkeypatch, any_digits):
 def canvases(monkeypatch):
     """The matplotlib figures of what is drawn, in a list."""
     kept, png = [], figures.png
-    monkeypatch.setattr(figures, 'png', lambda fig: kept.append(fig) or png(fig))
+    for module in figures, architecture:
+        monkeypatch.setattr(module, 'png', lambda fig: kept.append(fig) or png(fig))
     return kept
 
 
