@@ -13,7 +13,8 @@ import matplotlib.pyplot as plt                                          # noqa:
 
 WIDTH, DPI = 8.3, 150
 # Okabe and Ito's colors, which the color-blind can tell apart; in gray the first two differ in lightness.
-BLUE, ORANGE, GREEN, BLACK, GRAY, PALE = '#0072B2', '#E69F00', '#009E73', '#000000', '#777777', '#DDDDDD'
+BLUE, ORANGE, GREEN, BLACK, PINK, RED, SKY = '#0072B2', '#E69F00', '#009E73', '#000000', '#CC79A7', '#D55E00', '#56B4E9'
+GRAY, PALE = '#777777', '#DDDDDD'
 
 plt.rcdefaults()
 plt.rcParams.update({
@@ -29,9 +30,13 @@ def canvas(height, *args, **kwargs):
 
 
 def png(fig):
-    """The figure as the bytes of a PNG file, without the date or version that would make them differ."""
+    """
+    The figure as the bytes of a PNG file, without the date or version that would make them differ. Its Description is
+    what is written beside the data, by which a test finds a picture that is older than its CSV file.
+    """
     f = io.BytesIO()
-    fig.savefig(f, format='png', metadata={'Software': None})
+    written = '\n'.join(text.get_text() for ax in fig.axes for text in ax.texts)
+    fig.savefig(f, format='png', metadata={'Software': None, 'Description': written})
     plt.close(fig)
     return f.getvalue()
 
@@ -40,6 +45,25 @@ def bare(ax):
     """The axes without axis lines, grid or ticks."""
     ax.set_axis_off()
     return ax
+
+
+def ticks(axis, *numbers):
+    """Label a logarithmic axis at these numbers, written out, and nowhere else."""
+    axis.set_ticks(numbers, [f'{n:,}' for n in numbers])
+    axis.set_ticks([], minor=True)
+
+
+def name_ends(ax, ends, gap=0.06):
+    """
+    Write names at the right of the axes, {name: ((x, y) where its line ends, color)}, from the lowest up and at least
+    the gap apart, a share of the axes' height.
+    """
+    to_axes, at = ax.transData + ax.transAxes.inverted(), -np.inf
+    for name, (end, color) in sorted(ends.items(), key=lambda item: item[1][0][1]):
+        x, y = to_axes.transform(end)
+        at = max(y, at + gap)
+        ax.plot((x, 1.01, 1.03), (y, at, at), color=color, linewidth=0.8, transform=ax.transAxes, clip_on=False)
+        ax.text(1.04, at, name, va='center', fontsize=9, transform=ax.transAxes)
 
 
 def mosaic(images, columns, gap, empty):
