@@ -12,25 +12,23 @@ results/compare.csv, `speed` from results/bench.csv. The same inputs give the
 same bytes.
 """
 import functools
-import io
 import os
 import statistics
 import textwrap
 
-import matplotlib
 import numpy as np
 import torch
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 import modern
 import prepro
 import repro
 from experiments import compare
+from experiments.architecture import draw_architecture
+from experiments.style import BLACK, BLUE, GRAY, ORANGE, WIDTH, bare, canvas, mosaic, name_ends, plt, png, ticks
 from support import cli, files, runs
 from support.cli import fail
-
-matplotlib.use('Agg')                   # draws to memory: no screen is needed
-import matplotlib.pyplot as plt                                          # noqa: E402
-from matplotlib.patches import Polygon, Rectangle                        # noqa: E402
 
 SEEDS = range(10)                       # of the nets; where a picture shows one net, it is the first
 MODERN = os.path.join('results', 'modern.csv')
@@ -39,53 +37,8 @@ COMPARE = os.path.join('results', 'compare.csv')
 COMMAND = {MODERN: f'python modern.py --out {MODERN}', BENCH: f'python -m experiments.bench --out {BENCH}',
            COMPARE: f'python -m experiments.compare twenty_draws --dataset mnist60k --seeds 0-4 --out {COMPARE}'}
 
-REFERENCE_SECONDS = 90                  # the 2022 reproduction's 23 passes, as published: a laptop of 2020
-
-# ---------------------------------------------------------------------------------------------------------------------
-# one style: a README's column is about 830 pixels wide, so a picture is 8.3 inches, and a point 1.4 pixels
-
-WIDTH, DPI = 8.3, 150
-# Okabe and Ito's colors, which the color-blind can tell apart; in gray these differ in lightness.
-BLUE, ORANGE, GREEN, BLACK, GRAY, PALE = '#0072B2', '#E69F00', '#009E73', '#000000', '#777777', '#DDDDDD'
 COLOR = {'usps': BLUE, 'mnist': ORANGE}
-
-plt.rcdefaults()
-plt.rcParams.update({
-    'figure.dpi': DPI, 'savefig.dpi': DPI, 'font.size': 9.5, 'axes.titlesize': 10, 'axes.titlelocation': 'left',
-    'axes.spines.top': False, 'axes.spines.right': False, 'axes.grid': True, 'axes.axisbelow': True,
-    'grid.color': '#E4E4E4', 'grid.linewidth': 0.7, 'lines.linewidth': 1.8, 'legend.frameon': False,
-    'legend.fontsize': 9, 'image.cmap': 'gray_r', 'image.interpolation': 'nearest'})
-
-
-def canvas(height, *args, **kwargs):
-    """A figure of the common width, and its axes."""
-    return plt.subplots(*args, figsize=(WIDTH, height), layout='constrained', **kwargs)
-
-
-def png(fig):
-    """The figure as the bytes of a PNG file, without the date or version that would make them differ."""
-    f = io.BytesIO()
-    fig.savefig(f, format='png', metadata={'Software': None})
-    plt.close(fig)
-    return f.getvalue()
-
-
-def bare(ax):
-    """The axes without axis lines, grid or ticks."""
-    ax.set_axis_off()
-    return ax
-
-
-def mosaic(images, columns, gap, empty):
-    """Images (n, h, w) laid out row by row on a sheet, with `gap` pixels of value `empty` around each."""
-    n, h, w = images.shape
-    rows = -(-n // columns)
-    sheet = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap), empty, np.float32)
-    for i, image in enumerate(images):
-        y, x = gap + i // columns * (h + gap), gap + i % columns * (w + gap)
-        sheet[y:y + h, x:x + w] = image
-    return sheet
-
+REFERENCE_SECONDS = 90                  # the 2022 reproduction's 23 passes, as published: a laptop of 2020
 
 # ---------------------------------------------------------------------------------------------------------------------
 # the nets
@@ -132,6 +85,7 @@ def confusion(dataset):
 
 
 SPREAD = 'lines: the mean of {} seeds; bands: from the lowest to the highest'
+NAME = {'train': 'training', 'test': 'test'}
 
 
 def band(ax, x, curves, color, style, label):
@@ -154,7 +108,7 @@ def draw_digits(each=4):
     X, _ = prepro.tensors(images[chosen], labels[chosen])
     sheets = {'MNIST, 28x28 as it comes': images[chosen] / 127.5 - 1, 'MNIST, the same at 16x16': X[:, 0].numpy()}
     for split, (X, Y) in digits('usps').items():
-        sheets[f'USPS, 16x16 as it comes: {split}'] = X[first(Y.argmax(1).numpy(), each), 0].numpy()
+        sheets[f'USPS, 16x16 as it comes: {NAME[split]}'] = X[first(Y.argmax(1).numpy(), each), 0].numpy()
     fig, axes = canvas(4.1, 2, 2)
     for ax, (title, sheet) in zip(axes.T.flat, sheets.items()):
         bare(ax).set_title(title)
@@ -162,115 +116,27 @@ def draw_digits(each=4):
     return png(fig)
 
 
-def draw_architecture():
-    """The net, every cell a unit, to scale; its counts; and which maps of H1 each map of H2 sees."""
-    net = repro.Net()
-    counts = net.counts()
-    images, labels = prepro.embedded()['train']
-    X, _ = prepro.tensors(images[:1], labels[:1])
-    fig, ax = canvas(5.7)
-    bare(ax).set_aspect('equal')
-
-    def grid(x, y, rows, columns, color, size=1.0):
-        """rows x columns units, the first at the top left of (x, y); y grows downwards."""
-        ax.add_patch(Rectangle((x, y), columns * size, rows * size, facecolor='white', edgecolor=color, linewidth=0.9))
-        for i in range(1, rows):
-            ax.plot((x, x + columns * size), (y + i * size,) * 2, color=color, linewidth=0.25)
-        for i in range(1, columns):
-            ax.plot((x + i * size,) * 2, (y, y + rows * size), color=color, linewidth=0.25)
-
-    def maps(x, biases, chosen):
-        """Draw a layer's maps, three a row, about the middle line 18, those chosen in blue. Returns their corners."""
-        n, h, w = biases.shape
-        corners = [(x + k % 3 * (w + 1), 18 + (k // 3 - 2) * (h + 1) + 0.5) for k in range(n)]
-        for k, (left, top) in enumerate(corners):
-            grid(left, top, h, w, BLUE if k in chosen else '#AAAAAA')
-        return corners
-
-    def window(left, top, right_x, right_y, color):
-        """A 5x5 window, and lines from it to the unit that sees it."""
-        ax.add_patch(Rectangle((left, top), 5, 5, facecolor=color, edgecolor='none', alpha=0.35, zorder=3))
-        for dy in (0, 5):
-            ax.plot((left + 5, right_x), (top + dy, right_y + (dy > 0)), color=color, linewidth=0.8, zorder=4)
-        ax.add_patch(Rectangle((right_x, right_y), 1, 1, facecolor=color, edgecolor='none', zorder=4))
-
-    # where things stand, in cells from the left: the image, H1, H2, H3, output
-    x0, x1, x2, x3, x4, top = 0, 26, 65, 92, 106, 18
-    seen_by = 5                         # the map of H2 whose windows are shown
-    ax.imshow(X[0, 0].numpy(), extent=(x0, x0 + 16, top + 8, top - 8), vmin=-1, vmax=1)
-    ax.add_patch(Rectangle((x0, top - 8), 16, 16, facecolor='none', edgecolor=BLACK, linewidth=0.9))
-    h1 = maps(x1, net.H1b, net.table[seen_by])
-    h2 = maps(x2, net.H2b, [seen_by])
-    first = h1[net.table[seen_by][0]]
-    window(x0 + 6, top - 8 + 4, first[0] + 4, first[1] + 3, ORANGE)      # unit (3, 4): rows 2*3-2 on, columns 2*4-2 on
-    for k in net.table[seen_by]:
-        window(h1[k][0] + 2, h1[k][1], h2[seen_by][0] + 2, h2[seen_by][1] + 1, ORANGE)       # unit (1, 2) likewise
-    outputs = len(net.outb)
-    hidden = len(net.H3b)
-    edge2 = x2 + 3 * (net.H2b.shape[2] + 1) - 1
-    for left, right, l0, l1, r0, r1 in ((edge2, x3, top - 10 + .5, top + 9.5, top - hidden / 2, top + hidden / 2),
-                                        (x3 + 1, x4, top - hidden / 2, top + hidden / 2, top - outputs, top + outputs)):
-        ax.add_patch(Polygon([(left, l0), (right, r0), (right, r1), (left, l1)], facecolor=PALE, edgecolor='none',
-                             alpha=0.6, zorder=0))
-    grid(x3, top - hidden / 2, hidden, 1, BLUE)
-    grid(x4, top - outputs, outputs, 1, BLUE, 2)
-    for c in range(outputs):
-        ax.text(x4 + 3.2, top - outputs + 2 * c + 1, str(c), va='center', fontsize=9)
-    (n1, s1, _), (n2, s2, _) = net.H1b.shape, net.H2b.shape
-    size = X.shape[-1]
-    for x, name, text in ((x0 + 8, 'image', f'{size}x{size}'), (x1 + 13, 'H1', f'{n1} maps of {s1}x{s1}'),
-                          (x2 + 7, 'H2', f'{n2} maps of {s2}x{s2}'), (x3 + .5, 'H3', f'{hidden} units'),
-                          (x4 + 1, 'output', f'{outputs} units')):
-        ax.text(x, -6.5, name, ha='center', weight='bold')
-        ax.text(x, -3, text, ha='center')
-    for x, y, text in ((21, 31, '5x5\nwindows,\n2 apart'), (58.5, 33, '5x5\nwindows,\n2 apart'),
-                       ((edge2 + x3) / 2, top, 'fully\nconnected'), ((x3 + 1 + x4) / 2, top, 'fully\nconnected')):
-        ax.text(x, y, text, ha='center', va='center', fontsize=8.5, color='#555555')
-
-    # below, on the left the counts, on the right the table
-    y = 45
-    for column, title in zip((22, 38, 56), ('units', 'connections', 'free parameters')):
-        ax.text(column, y, title, ha='right', fontsize=9, color=GRAY)
-    for i, (layer, numbers) in enumerate(counts.items()):
-        weight = 'bold' if layer == 'all' else 'normal'
-        ax.text(0, y + 4 * (i + 1), layer, weight=weight)
-        for column, number in zip((22, 38, 56), numbers):
-            ax.text(column, y + 4 * (i + 1), f'{number:,}', ha='right', weight=weight)
-    ax.text(0, y + 4 * (len(counts) + 1) + .5, f'"all" counts the {size * size} units of the image', fontsize=8.5,
-            color=GRAY)
-    cell, left, top = 2.3, 79, y - 1.5
-    ax.text(left + cell * n1 / 2, top - 4.2, 'map of H1', ha='center', fontsize=9, color=GRAY)
-    ax.text(left - 5, top + cell * n2 / 2, 'is seen by\nmap of H2', ha='right', va='center', fontsize=9, color=GRAY)
-    for m, row in enumerate(net.table):
-        ax.text(left - 1, top + cell * (m + .5), str(m), ha='right', va='center', fontsize=7)
-        for k in range(n1):
-            if m == 0:
-                ax.text(left + cell * (k + .5), top - .8, str(k), ha='center', va='bottom', fontsize=7)
-            color = (ORANGE if m == seen_by else BLUE) if k in row else 'white'
-            ax.add_patch(Rectangle((left + cell * k, top + cell * m), cell, cell, facecolor=color, edgecolor=GRAY,
-                                   linewidth=0.5))
-    ax.set(xlim=(-1, 112), ylim=(top + cell * n2 + 1, -10))
-    return png(fig)
-
-
 def draw_curves():
-    """The learning curves: MSE and error after each pass, training and test, and where the paper ended."""
-    fig, axes = canvas(4.0, 1, 2)
-    for ax, key, title, ticks in ((axes[0], 'loss', 'mean squared error', (0.003, 0.01, 0.03)),
-                                  (axes[1], 'error', 'error, %', (0.1, 0.3, 1, 3, 10))):
-        for dataset in COLOR:
-            histories = [trained('paper', dataset, seed)[1] for seed in SEEDS]
+    """The learning curves: MSE and error after each pass, training and test, and where the published runs ended."""
+    fig, axes = canvas(4.4, 1, 2)
+    for dataset, recipe, settings, source, published in (
+            ('usps', 'paper', "the paper's settings", 'the paper', repro.PAPER),
+            ('mnist', 'reference', 'the settings of 2022', 'the 2022 reproduction', repro.REFERENCE)):
+        histories = [trained(recipe, dataset, seed)[1] for seed in SEEDS]
+        for ax, key in zip(axes, ('loss', 'error')):
             for split, style in (('train', '--'), ('test', '-')):
                 curves = np.array([h[split][key] for h in histories])
-                x = np.arange(1, curves.shape[1] + 1)
-                band(ax, x, curves, COLOR[dataset], style, f'{dataset.upper()}, {split}')
-        for split, marker in (('train', 'v'), ('test', '^')):
-            ax.plot(repro.PASSES, repro.PAPER[f'{split}_{key}'], marker, color=BLACK, markersize=8, clip_on=False,
-                    zorder=5, linestyle='none', label=f'the paper after {repro.PASSES} passes, {split}')
-        ax.set(yscale='log', title=title, xlabel='pass', xlim=(1, repro.PASSES), xticks=(1, 5, 10, 15, 20, 23))
-        ax.set_yticks(ticks, [f'{t:g}' for t in ticks])
-        ax.set_yticks([], minor=True)
-    fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=3, alignment='left',
+                band(ax, np.arange(1, curves.shape[1] + 1), curves, COLOR[dataset], style,
+                     f'{dataset.upper()}, {settings}: {NAME[split]}')
+            for split, marker in (('train', 'v'), ('test', '^')):
+                ax.plot(repro.PASSES, published[f'{split}_{key}'], marker, color=COLOR[dataset], markersize=7.5,
+                        markeredgecolor=BLACK, clip_on=False, zorder=5, linestyle='none',
+                        label=f'{source} after {repro.PASSES} passes: {NAME[split]}')
+    for ax, title, at in ((axes[0], 'mean squared error', (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)),
+                          (axes[1], 'error, %', (0.1, 0.2, 0.5, 1, 2, 5, 10))):
+        ax.set(yscale='log', title=title, xlabel='passes', xlim=(1, repro.PASSES), xticks=(1, 5, 10, 15, 20, 23))
+        ticks(ax.yaxis, *at)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=2, alignment='left',
                title=SPREAD.format(len(SEEDS)))
     return png(fig)
 
@@ -297,7 +163,7 @@ def draw_kernels(dataset='usps'):
     for k in range(n):
         ax.add_patch(Rectangle((6 * k + .5, .5), 5, 5, facecolor='none', edgecolor=GRAY, linewidth=0.6))
         ax.text(6 * k + 3, 6.1, str(k), ha='center', va='top', fontsize=8, color=GRAY)
-    ax.set_title(f'The {n} kernels of H1, 5x5 (black: {-most:.1f}, mid-gray: 0, white: {most:.1f})')
+    ax.set_title(f'The {n} kernels of H1, seed {SEEDS[0]} (black: {-most:.1f}, mid-gray: 0, white: {most:.1f})')
 
     parts = dict(zip(layers, bottom.subplots(1, len(layers), width_ratios=(1.6, 3.0, 1.6, 0.7, 1.7))))
     for name, y in layers.items():
@@ -321,13 +187,13 @@ def draw_kernels(dataset='usps'):
     ax.grid(False)
     ax.tick_params(length=0)
     ax.set_box_aspect(1.28)
-    bottom.suptitle(f'A test digit of {dataset.upper()} on its way up (black: -1, white: +1)', x=0.005,
+    bottom.suptitle(f'The activations for a test digit of {dataset.upper()} (black: -1, white: +1)', x=0.005,
                     ha='left', fontsize=10)
     return png(fig)
 
 
 def draw_wrong(dataset='usps', columns=14):
-    """Every test digit that is misread, the surest mistake first."""
+    """Every test digit that one net gets wrong, most confident first."""
     net, _ = trained('paper', dataset, SEEDS[0])
     X, _ = digits(dataset)['test']
     out, labels = tested('paper', dataset, SEEDS[0])
@@ -346,10 +212,11 @@ def draw_wrong(dataset='usps', columns=14):
         ax.add_patch(Rectangle((x, y), 16, 16, facecolor='none', edgecolor='#BBBBBB', linewidth=0.5))
         ax.text(x + 8, y + 16.8, f'{labels[k]}→{answers[k]}  {gap[k]:.1f}', ha='center', va='top', fontsize=7.5)
     ax.set(xlim=(-1, columns * w - 3), ylim=(rows * h, -1), aspect='equal')
-    ax.set_title(f'All {len(wrong)} of the {len(X)} test digits of {dataset.upper()} that are wrong '
-                 f'(the paper: {repro.PAPER["test_misses"]}), the surest first.\n'
-                 'Below each: what it is → the answer, and how far that is ahead of the second '
-                 f'(the targets: {2 * net.level:g})', linespacing=1.4)
+    misses = f'{len(wrong)} of {len(X)} test digits of {dataset.upper()}'
+    ax.set_title(f'The {misses} that one net, seed {SEEDS[0]}, gets wrong (the paper: {repro.PAPER["test_misses"]}), '
+                 'most confident first.\n'
+                 'Below each: its label → the answer, and the difference between the two largest outputs '
+                 f'(in the targets {2 * net.level:g})', linespacing=1.4)
     return png(fig)
 
 
@@ -375,7 +242,7 @@ def draw_confusion(dataset='usps'):
         bars.annotate(f'{error[c]:.1f}', (error[c], c), (4, 0), textcoords='offset points', va='center', fontsize=8.5,
                       bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1})
     bars.set(title='error, % of the class', xlabel=f'dotted: all {round(sizes.sum())}, {mean:.1f}%')
-    bars.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
+    bars.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axes in (ax, bars):
         axes.grid(False)
         axes.tick_params(length=0)
@@ -388,20 +255,23 @@ def draw_rejection():
     x = np.linspace(0, 30, 301)
     for recipe, dataset, color, style, label in (
             ('fc40', 'usps', GRAY, '-.', 'fully connected, 40 hidden units, USPS'),
-            ('paper', 'mnist', ORANGE, '--', 'the 1989 net, MNIST'),
-            ('paper', 'usps', BLUE, '-', 'the 1989 net, USPS')):
+            ('paper', 'usps', BLUE, '-', "the 1989 net, USPS, the paper's settings"),
+            ('reference', 'mnist', ORANGE, '--', 'the 1989 net, MNIST, the settings of 2022')):
         curves = []
         for seed in SEEDS:
             rejected, error, _ = repro.rejection_curve(*tested(recipe, dataset, seed))
             curves.append(np.interp(x, rejected[::-1], error[::-1]))     # np.interp wants x to grow
         band(ax, x, np.array(curves), color, style, label)
-    for paper, marker, label in ((repro.PAPER_FC40, 's', 'the paper, fully connected'),
-                                 (repro.PAPER, 'D', 'the paper')):
-        points = (0, paper['test_error']), (paper['rejection'], 1)
-        ax.plot(*zip(*points), marker, color=BLACK, markersize=7, clip_on=False, zorder=5, label=label,
-                fillstyle='none' if marker == 's' else 'full', markeredgewidth=1.6)
-        ax.annotate(f'{paper["rejection"]}% for 1%', points[1], (24, 62), textcoords='offset points',
-                    arrowprops={'arrowstyle': '-', 'shrinkB': 5, 'linewidth': 0.8})
+    for published, color, marker, label in ((repro.PAPER_FC40, 'white', 's', 'the paper, fully connected'),
+                                            (repro.PAPER, BLUE, 'D', 'the paper'),
+                                            (repro.REFERENCE, ORANGE, 'o', 'the 2022 reproduction')):
+        ax.plot(0, published['test_error'], marker, color=color, markersize=7, markeredgecolor=BLACK, clip_on=False,
+                zorder=5, label=label)
+        if published['rejection']:
+            point = published['rejection'], 1
+            ax.plot(*point, marker, color=color, markersize=7, markeredgecolor=BLACK, zorder=5)
+            ax.annotate(f'{published["rejection"]}% rejected\nfor 1% error', point, (24, 62),
+                        textcoords='offset points', arrowprops={'arrowstyle': '-', 'shrinkB': 5, 'linewidth': 0.8})
     ax.axhline(1, color=BLACK, linewidth=0.8, linestyle=':')
     ax.set(xlim=(0, 30), ylim=(0, 9), xlabel='rejected, % of the test digits',
            title='error, % of the digits not rejected')
@@ -431,9 +301,9 @@ def draw_ladder():
             ax.annotate(f'{m:.2f}', (r, m + max(s, 0.1) * (1 if up else -1)), (0, 4 if up else -4),
                         textcoords='offset points', ha='center', va='bottom' if up else 'top', fontsize=8.5)
     reference = [repro.REFERENCE['test_error'], *modern.MODERN_2022.values()]
-    ax.plot(np.array([0, 1, 2, 4, 5]) + 0.28, reference, 'x', color=BLACK, markersize=7,  # beside the like rungs
-            markeredgewidth=1.6, label="the 2022 reproduction's own five steps, MNIST, one run")
-    ax.set(xticks=list(ideas), title='error, % of the test digits')
+    ax.plot(np.array([0, 1, 2, 4, 5]) + 0.28, reference, 'x', color=BLACK, markersize=7, markeredgewidth=1.6,
+            label='published in 2022 (MNIST, one run each), drawn\nto the right of the rung most like the step')
+    ax.set(xticks=list(ideas), title='test error, %')
     ax.set_xticklabels([f'{r}\n{textwrap.fill(idea, 13, break_on_hyphens=False)}' for r, idea in ideas.items()],
                        fontsize=8.5)
     ax.margins(x=0.07)
@@ -444,20 +314,26 @@ def draw_ladder():
 
 def draw_draws():
     """The test error of `reference` on twenty draws of MNIST, and the numbers published for single draws."""
-    rows = [row for row in compare.read(COMPARE) if row['recipe'] in compare.TWENTY]
-    errors = sorted(([row['test_error'] for row in rows if row['recipe'] == name] for name in compare.TWENTY),
-                    key=lambda e: statistics.fmean(e or [0]))
+    errors = {name: [] for name in compare.TWENTY}
+    for row in compare.read(COMPARE):
+        if row['recipe'] in errors:
+            errors[row['recipe']].append(row['test_error'])
+    for name, found in errors.items():
+        if not found:
+            fail(f'{COMPARE} has no run of {name}; run: {COMMAND[COMPARE]}')
     fig, ax = canvas(3.6)
-    for x, found in enumerate(errors):
+    for x, found in enumerate(sorted(errors.values(), key=statistics.fmean)):
         ax.plot([x] * len(found), found, 'o', color=BLUE, markersize=4, alpha=0.6, label=None if x else 'a run')
         ax.plot(x, statistics.fmean(found), '_', color=BLACK, markersize=14, markeredgewidth=1.6,
-                label=None if x else "a draw's mean")
-    for (name, error), style in zip(compare.PUBLISHED_DRAWS.items(), (':', '--', '-.', (0, (1, 3)), (0, (5, 5)))):
-        ax.axhline(error, color=ORANGE, linewidth=1, linestyle=style, label=f'{name}: {error}')
-    ax.set(xticks=[], xlabel=f'{len(errors)} draws of MNIST, in order of their means',
-           title='error, % of the test digits')
+                label=None if x else 'the mean of a draw')
+    for error in compare.PUBLISHED_DRAWS.values():
+        ax.axhline(error, color=ORANGE, linewidth=1, linestyle='--')
+    ax.set(xticks=[], xlim=(-1, len(errors)), xlabel=f'{len(errors)} draws of MNIST, in order of their means',
+           title='test error, %; dashed: as published, each from one run on a draw of its own')
     ax.grid(axis='x', visible=False)
-    fig.legend(loc='outside right center')
+    name_ends(ax, {f'{name}: {error}': ((len(errors), error), ORANGE)
+                   for name, error in compare.PUBLISHED_DRAWS.items()})
+    ax.legend()
     return png(fig)
 
 
@@ -465,33 +341,28 @@ def draw_speed():
     """How long the paper's 23 passes take, from 1989 to now, and what the arithmetic alone would take."""
     rows = files.read_table(BENCH, f'run: {COMMAND[BENCH]}', what=str, seconds=cli.positive, machine=str)
     rows = {row['what']: row for row in rows}
-    whole = prepro.N_TRAIN * repro.PASSES       # the file's seconds are for one pattern
-    bars = [('The paper, 1989', 'SUN-4/260', repro.DAYS * 24 * 60 * 60),
-            ('The 2022 reproduction', 'PyTorch on a laptop of 2020, as published', REFERENCE_SECONDS)]
-    for what, name in (('autograd, 1 thread', 'Its loop, on one core'),
-                       ('engine compiled', 'support/backprop.py, compiled'),
-                       ('arithmetic limit', 'The arithmetic alone')):
+    times = {'The paper, 1989\nSUN-4/260': repro.DAYS * 24 * 60 * 60,
+             'The 2022 reproduction, as published\nPyTorch, a laptop of 2020': REFERENCE_SECONDS}
+    for what, name in (('autograd, 1 thread', 'The same loop'), ('engine compiled', 'support/backprop.py, compiled'),
+                       ('arithmetic limit', 'The arithmetic at the speed of\na large matrix product')):
         if what not in rows:
             fail(f'{BENCH} has no row {what!r}; run: {COMMAND[BENCH]}')
-        machine = rows[what]['machine']
-        if what == 'arithmetic limit':
-            machine = 'at the speed of a large matrix product, same core'
-        bars.append((name, machine, rows[what]['seconds'] * whole))
-    fig, ax = canvas(3.4)
-    left = 10.0**np.floor(np.log10(bars[-1][2] / 2))                     # a bar on a log scale has to start somewhere
-    for i, (name, where, seconds) in enumerate(bars):
-        limit = i == len(bars) - 1
-        ax.barh(i, seconds - left, left=left, height=0.36, color='white' if limit else BLUE, edgecolor=BLUE,
-                hatch='////' if limit else None)
-        ratio = f', {significant(bars[0][2] / seconds)} times faster' if i else ''
-        ax.text(left * 1.05, i - 0.25, f'{name}: {where}', va='bottom', fontsize=9)
-        ax.text(seconds * 1.15, i, span(seconds) + ratio, va='center', weight='bold')
-    ticks = {1: '1 s', 60: '1 minute', 3600: '1 hour', 86400: '1 day'}
-    ax.set(xscale='log', xlim=(left, bars[0][2] * 8), ylim=(len(bars) - 0.6, -0.75), yticks=[],
-           title=f'time for {repro.PASSES} passes over {prepro.N_TRAIN:,} digits, and how much faster than in 1989')
-    ax.set_xticks(list(ticks), list(ticks.values()))
+        machine = textwrap.fill(f'one core ({rows[what]["machine"]})', 34)
+        times[f'{name}\n{machine}'] = rows[what]['seconds'] * prepro.N_TRAIN * repro.PASSES     # of one pattern
+    fig, ax = canvas(3.6)
+    for i, seconds in enumerate(times.values()):
+        color = 'white' if i == len(times) - 1 else BLUE                 # the last is no training, but its limit
+        ax.plot(seconds, i, 'o', color=color, markeredgecolor=BLUE, markeredgewidth=1.6, markersize=8)
+        ratio = f', {significant(repro.DAYS * 86400 / seconds)} times as fast' if i else ''
+        ax.annotate(span(seconds) + ratio, (seconds, i), (9, 0), textcoords='offset points', va='center', weight='bold')
+    whole = f'{repro.PASSES} passes over {prepro.N_TRAIN:,} digits'
+    at = {1: '1 s', 60: '1 minute', 3600: '1 hour', 86400: '1 day'}
+    ax.set(xscale='log', xlim=(min(times.values()) / 3, 15 * max(times.values())), ylim=(len(times) - 0.5, -0.5),
+           title=f'time for {whole}, and how many times as fast as in 1989')
+    ax.set_yticks(range(len(times)), times, fontsize=9)
+    ax.set_xticks(list(at), list(at.values()))
     ax.set_xticks([], minor=True)
-    ax.spines['left'].set_visible(False)
+    ax.grid(axis='y', visible=False)
     return png(fig)
 
 

@@ -11,7 +11,7 @@ import os
 import numpy as np
 
 from experiments import posterior
-from experiments.figures import BLACK, BLUE, GRAY, ORANGE, PALE, canvas, png
+from experiments.style import BLACK, BLUE, GRAY, ORANGE, PALE, canvas, png
 from repro import PAPER
 from support import cli, files
 
@@ -31,28 +31,28 @@ def kept(rows):
 
 
 def draw_posterior(rows, bins=8):
-    """Prior and posterior of each setting, as shares of the draws."""
+    """Prior and posterior of each setting, as shares of the draws: bars for a choice, steps for a number."""
     c, which = kept(rows)
     fig, axes = canvas(4.6, 2, 5, sharey=True)
     for ax, (name, (kind, *values)) in zip(axes.flat, posterior.SETTINGS.items()):
-        if kind == 'one of':
-            shares = {given: [float((c[name][i] == value).mean()) for value in values] for given, i in which.items()}
-            edges = np.arange(len(values) + 1) - 0.5
-            names = OPTIONS.get(name, [str(value) for value in values])
-            ax.set_xticks(range(len(values)), names, rotation=0 if len(values) == 2 else 45, fontsize=8)
-        else:
-            scale = np.geomspace if kind == 'log-uniform' else np.linspace
-            at = scale(*values, bins + 1)
-            shares = {given: np.histogram(c[name][i], at)[0] / len(i) for given, i in which.items()}
-            edges = np.arange(bins + 1)
-            few = (0, bins // 2, bins)
-            form = '{:.0e}' if kind == 'log-uniform' else '{:.1f}'
-            ax.set_xticks(few, [form.format(at[j]).replace('e-0', 'e-') for j in few], fontsize=8)
-        ax.stairs(np.full(len(edges) - 1, 1 / (len(edges) - 1)), edges, fill=True, color=PALE, label='prior')
-        for given, share in shares.items():
+        choice = kind == 'one of'
+        at = np.arange(len(values) if choice else bins)
+        ax.bar(at, 1 / len(at), 0.9 if choice else 1.0, color=PALE, label='prior')
+        edges = None if choice else (np.geomspace if kind == 'log-uniform' else np.linspace)(*values, bins + 1)
+        for side, (given, i) in zip((-1, 1), which.items()):
             what = {'training': 'the two training results', 'all': 'all results'}[given]
-            ax.stairs(share, edges, color=COLORS[given], linewidth=1.8, baseline=None,
-                      label=f'given {what}: {len(which[given])} draws')
+            look = {'color': COLORS[given], 'label': f'given {what}: {len(i)} draws'}
+            if choice:
+                ax.bar(at + 0.18 * side, [(c[name][i] == value).mean() for value in values], 0.3, **look)
+            else:
+                ax.stairs(np.histogram(c[name][i], edges)[0] / len(i), np.arange(bins + 1) - 0.5, baseline=None,
+                          linewidth=1.8, **look)
+        if choice:
+            names = OPTIONS.get(name, [str(value) for value in values])
+            ax.set_xticks(at, names, rotation=0 if len(values) == 2 else 45, fontsize=8)
+        else:
+            few = np.array([0, bins // 2, bins])
+            ax.set_xticks(few - 0.5, [f'{edges[j]:.1g}' for j in few], fontsize=8)
         ax.set_title(TITLES[name], fontsize=8.5)
         ax.tick_params(axis='y', labelsize=8)
         ax.grid(axis='x', visible=False)
@@ -70,10 +70,10 @@ def draw_predictive(rows, bins=14):
                                       ('test MSE, 1e-3', 'test error, %', 'rejected for 1% error, %')):
         values, half = scale * c[name][i], c['half'][i] == 1
         ax.hist([values[~half], values[half]], bins, stacked=True, color=(BLUE, ORANGE),
-                label=('MSE as it is', 'MSE halved'))
+                label=('MSE as it is', 'MSE halved (stacked on the former)'))
         ax.axvline(scale * posterior.EXACT[name], color=BLACK, label='the paper')
         low, high = posterior.interval(values)
-        ax.axvspan(low, high, color=GRAY, alpha=0.15, linewidth=0, zorder=0, label='90% interval')
+        ax.axvspan(low, high, color=GRAY, alpha=0.15, linewidth=0, zorder=0, label='their 90% interval')
         ax.set(title=title)
     axes[0].set_ylabel('draws')
     axes[0].yaxis.get_major_locator().set_params(integer=True)

@@ -11,8 +11,8 @@ from PIL import Image
 
 import modern
 import repro
-from conftest import call, files, refused, write_digits
-from experiments import compare, figures
+from conftest import REPO, call, files, refused, write_digits
+from experiments import architecture, compare, figures
 from support import runs
 
 BENCH = {'autograd, 1 thread': 0.002, 'engine autograd': 0.0022, 'engine compiled': 1.2e-5, 'arithmetic limit': 4e-6}
@@ -62,7 +62,7 @@ def here(place, monkeypatch, any_digits):
     """In that folder, with two seeds and three passes."""
     monkeypatch.chdir(place)
     monkeypatch.setattr(figures, 'SEEDS', range(2))
-    for recipe in ('paper', 'fc40'):
+    for recipe in ('paper', 'reference', 'fc40'):
         monkeypatch.setitem(repro.RECIPES, recipe, repro.RECIPES[recipe] | {'passes': 3})
     yield
     plt.close('all')
@@ -72,7 +72,8 @@ def here(place, monkeypatch, any_digits):
 def canvases(monkeypatch):
     """The matplotlib figures of what is drawn, in a list."""
     kept, png = [], figures.png
-    monkeypatch.setattr(figures, 'png', lambda fig: kept.append(fig) or png(fig))
+    for module in figures, architecture:
+        monkeypatch.setattr(module, 'png', lambda fig: kept.append(fig) or png(fig))
     return kept
 
 
@@ -122,17 +123,21 @@ def test_a_net_is_trained_as_repro_trains_it():
         assert {key: values[-1] for key, values in measured[split].items()} == repro.measure(net, X, Y)
 
 
-def test_curves_are_the_mean_of_the_seeds_and_end_at_the_papers_results(canvases):
+@pytest.mark.parametrize('recipe, dataset, label, published', [
+    ('paper', 'usps', "USPS, the paper's settings: test", repro.PAPER),
+    ('reference', 'mnist', 'MNIST, the settings of 2022: test', repro.REFERENCE)])
+def test_curves_are_the_mean_of_the_seeds_and_end_at_what_was_published(recipe, dataset, label, published, canvases):
     figures.draw_curves()
-    expected = np.mean([figures.trained('paper', 'usps', s)[1]['test']['loss'] for s in figures.SEEDS], 0)
-    line, = [line for line in canvases[0].axes[0].lines if line.get_label() == 'USPS, test']
+    expected = np.mean([figures.trained(recipe, dataset, s)[1]['test']['loss'] for s in figures.SEEDS], 0)
+    line, = [line for line in canvases[0].axes[0].lines if line.get_label() == label]
     assert line.get_ydata() == pytest.approx(expected)
     for ax, key in zip(canvases[0].axes, ('loss', 'error')):
-        black = [tuple(line.get_xydata()[0]) for line in ax.lines if line.get_color() == figures.BLACK]
-        assert black == [(repro.PASSES, repro.PAPER[f'{split}_{key}']) for split in ('train', 'test')]
+        points = [tuple(line.get_xydata()[0]) for line in ax.lines
+                  if len(line.get_xydata()) == 1 and line.get_color() == figures.COLOR[dataset]]
+        assert points == [(repro.PASSES, published[f'{split}_{key}']) for split in ('train', 'test')]
 
 
-def test_wrong_has_each_digit_that_is_wrong_once_the_surest_first(canvases):
+def test_wrong_has_each_digit_that_is_wrong_once_most_confident_first(canvases):
     figures.draw_wrong()
     out, labels = figures.tested('paper', 'usps', 0)
     (first, second), answers = out.topk(2).values.T, out.argmax(1)
@@ -182,11 +187,18 @@ def test_ladder_with_one_data_set_and_two_files_joined_by_cat(place, canvases, m
 def test_speed_is_relative_to_three_days(canvases):
     figures.draw_speed()
     seconds = BENCH['engine compiled'] * 7291 * 23
-    assert {'3 days', f'{seconds:.2g} s, {figures.significant(3 * 86400 / seconds)} times faster'} \
+    assert {'3 days', f'{seconds:.2g} s, {figures.significant(3 * 86400 / seconds)} times as fast'} \
         <= set(texts(canvases[0]))
     assert figures.significant(128_816) == '130,000'
     spans = [figures.span(s) for s in (259200, 7200, 300, 90, 0.517)]
     assert spans == ['3 days', '2 hours', '5 minutes', '90 s', '0.52 s']
+
+
+@pytest.mark.parametrize('name', ['ladder', 'speed'])
+def test_a_committed_picture_has_the_numbers_of_the_committed_csv(name, monkeypatch):
+    monkeypatch.chdir(REPO)
+    with Image.open(f'results/{name}.png') as committed, Image.open(io.BytesIO(figures.FIGURES[name]())) as drawn:
+        assert committed.info['Description'] == drawn.info['Description'] != ''
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -203,6 +215,11 @@ def test_without_its_csv_a_picture_is_left_out_or_refused(tmp_path, monkeypatch)
     assert run.status == 0 and files(tmp_path) == ['out/architecture.png']
     assert len(run.err) == 1 and 'experiments.bench' in run.err[0]
     refused(call(figures, 'speed', '--out', 'out', cwd=tmp_path), 'figures.py', 'bench.csv', 'experiments.bench')
+
+
+def test_draws_without_one_of_the_draws_is_one_line(tmp_path):
+    write_csv(tmp_path / 'results' / 'compare.csv', draws_of()[2:])
+    refused(call(figures, 'draws', '--out', 'out', cwd=tmp_path), 'figures.py', 'draw_0', 'twenty_draws')
 
 
 HEADER = 'what,seconds,machine\n'

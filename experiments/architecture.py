@@ -1,0 +1,117 @@
+"""
+The picture of the net: every cell a unit, to scale; its counts; and which maps
+of H1 each map of H2 sees.
+
+    python -m experiments.figures architecture
+"""
+from matplotlib.patches import Polygon, Rectangle
+
+import prepro
+import repro
+from experiments.style import BLACK, BLUE, GRAY, ORANGE, PALE, bare, canvas, png
+
+SEEN_BY = 5                             # the map of H2 whose windows are shown
+# where things stand, in cells: the left edges of the image, H1, H2, H3 and output, and the height of their middle; y
+# grows downwards
+IMAGE, H1, H2, H3, OUTPUT, MIDDLE = 0, 26, 65, 92, 106, 18
+
+
+def box(ax, x, y, width, height, **look):
+    ax.add_patch(Rectangle((x, y), width, height, **{'facecolor': 'none', 'edgecolor': 'none'} | look))
+
+
+def grid(ax, x, y, rows, columns, color, size=1.0):
+    """rows x columns units, the first at the top left of (x, y)."""
+    box(ax, x, y, columns * size, rows * size, facecolor='white', edgecolor=color, linewidth=0.9)
+    for i in range(1, rows):
+        ax.plot((x, x + columns * size), (y + i * size,) * 2, color=color, linewidth=0.25)
+    for i in range(1, columns):
+        ax.plot((x + i * size,) * 2, (y, y + rows * size), color=color, linewidth=0.25)
+
+
+def maps(ax, x, biases, chosen):
+    """A layer's maps, three a row, those chosen in blue. Returns their corners."""
+    n, h, w = biases.shape
+    corners = [(x + k % 3 * (w + 1), MIDDLE + (k // 3 - 2) * (h + 1) + 0.5) for k in range(n)]
+    for k, (left, top) in enumerate(corners):
+        grid(ax, left, top, h, w, BLUE if k in chosen else '#AAAAAA')
+    return corners
+
+
+def window(ax, left, top, x, y):
+    """A 5x5 window, and lines from it to the unit at (x, y) that sees it."""
+    box(ax, left, top, 5, 5, facecolor=ORANGE, alpha=0.35, zorder=3)
+    for dy in (0, 5):
+        ax.plot((left + 5, x), (top + dy, y + (dy > 0)), color=ORANGE, linewidth=0.8, zorder=4)
+    box(ax, x, y, 1, 1, facecolor=ORANGE, zorder=4)
+
+
+def draw_layers(ax, net):
+    image, label = (part[:1] for part in prepro.embedded()['train'])
+    X, _ = prepro.tensors(image, label)
+    size, hidden, outputs = X.shape[-1], len(net.H3b), len(net.outb)
+    ax.imshow(X[0, 0].numpy(), extent=(IMAGE, IMAGE + size, MIDDLE + size/2, MIDDLE - size/2), vmin=-1, vmax=1)
+    box(ax, IMAGE, MIDDLE - size/2, size, size, edgecolor=BLACK, linewidth=0.9)
+    seen = net.table[SEEN_BY]
+    h1, h2 = maps(ax, H1, net.H1b, seen), maps(ax, H2, net.H2b, [SEEN_BY])
+    left, top = h1[seen[0]]
+    window(ax, IMAGE + 6, MIDDLE - size/2 + 4, left + 4, top + 3)        # unit (3, 4): rows 2*3-2 on, columns 2*4-2 on
+    for k in seen:
+        window(ax, h1[k][0] + 2, h1[k][1], h2[SEEN_BY][0] + 2, h2[SEEN_BY][1] + 1)       # unit (1, 2) likewise
+    edge = H2 + 3 * (net.H2b.shape[2] + 1) - 1
+    for left, above, below, right, tall in ((edge, -9.5, 9.5, H3, hidden / 2),
+                                            (H3 + 1, -hidden / 2, hidden / 2, OUTPUT, outputs)):
+        ax.add_patch(Polygon([(left, MIDDLE + above), (right, MIDDLE - tall), (right, MIDDLE + tall),
+                              (left, MIDDLE + below)], facecolor=PALE, edgecolor='none', alpha=0.6, zorder=0))
+        ax.text((left + right) / 2, MIDDLE, 'fully\nconnected', ha='center', va='center', fontsize=8.5, color='#555555')
+    grid(ax, H3, MIDDLE - hidden / 2, hidden, 1, BLUE)
+    grid(ax, OUTPUT, MIDDLE - outputs, outputs, 1, BLUE, 2)
+    for c in range(outputs):
+        ax.text(OUTPUT + 3.2, MIDDLE - outputs + 2 * c + 1, str(c), va='center', fontsize=9)
+    for x, y in ((21, 31), (58.5, 33)):
+        ax.text(x, y, '5x5\nwindows,\n2 apart', ha='center', va='center', fontsize=8.5, color='#555555')
+    (n1, s1, _), (n2, s2, _) = net.H1b.shape, net.H2b.shape
+    for x, name, text in ((IMAGE + 8, 'image', f'{size}x{size}'), (H1 + 13, 'H1', f'{n1} maps of {s1}x{s1}'),
+                          (H2 + 7, 'H2', f'{n2} maps of {s2}x{s2}'), (H3 + .5, 'H3', f'{hidden} units'),
+                          (OUTPUT + 1, 'output', f'{outputs} units')):
+        ax.text(x, -6.5, name, ha='center', weight='bold')
+        ax.text(x, -3, text, ha='center')
+
+
+def write_counts(ax, net, y):
+    columns = 22, 38, 56
+    for x, title in zip(columns, ('units', 'connections', 'free parameters')):
+        ax.text(x, y, title, ha='right', fontsize=9, color=GRAY)
+    for layer, numbers in net.counts().items():
+        y += 4
+        weight = 'bold' if layer == 'all' else 'normal'
+        ax.text(0, y, layer, weight=weight)
+        for x, number in zip(columns, numbers):
+            ax.text(x, y, f'{number:,}', ha='right', weight=weight)
+    ax.text(0, y + 4.5, '"all" counts the 256 units of the image', fontsize=8.5, color=GRAY)
+
+
+def draw_table(ax, net, left, top, cell=2.3):
+    n1, n2 = len(net.H1b), len(net.H2b)
+    ax.text(left + cell * n1 / 2, top - 4.2, 'map of H1', ha='center', fontsize=9, color=GRAY)
+    ax.text(left - 5, top + cell * n2 / 2, 'is seen by\nmap of H2', ha='right', va='center', fontsize=9, color=GRAY)
+    for k in range(n1):
+        ax.text(left + cell * (k + .5), top - .8, str(k), ha='center', va='bottom', fontsize=7)
+    for m, seen in enumerate(net.table):
+        ax.text(left - 1, top + cell * (m + .5), str(m), ha='right', va='center', fontsize=7)
+        for k in range(n1):
+            color = (ORANGE if m == SEEN_BY else BLUE) if k in seen else 'white'
+            box(ax, left + cell * k, top + cell * m, cell, cell, facecolor=color, edgecolor=GRAY, linewidth=0.5)
+    ax.set_ylim(top + cell * n2 + 1, -10)
+
+
+def draw_architecture():
+    """The bytes of the PNG file."""
+    net = repro.Net()
+    fig, ax = canvas(5.7)
+    bare(ax).set_aspect('equal')
+    draw_layers(ax, net)
+    write_counts(ax, net, 45)
+    draw_table(ax, net, 79, 43.5)
+    ax.set_xlim(-1, 112)
+    return png(fig)
