@@ -10,6 +10,7 @@ trains a net on the spot.
 """
 import os
 import statistics
+import sys
 
 import numpy as np
 import torch
@@ -167,24 +168,29 @@ PICTURES = {5: draw_5, 6: draw_6, 8: draw_8, 9: draw_9, 11: draw_11, 12: draw_12
 
 def main():
     parser = cli.parser(__doc__)
-    parser.add_argument('claims', nargs='*', type=int, choices=[[], *PICTURES], default=[], metavar='N',
-                        help='claims (default: all)')
+    parser.add_argument('claims', nargs='*', type=cli.checked(int, 1, 15, f'one of {", ".join(map(str, PICTURES))}'),
+                        metavar='N', help='claims (default: all)')
     parser.add_argument('--rows', type=cli.path, default=os.path.join('results', 'claims.csv'), metavar='CSV',
                         help='what python -m experiments.claims wrote (default: results/claims.csv)')
     parser.add_argument('--out', type=cli.path, default='results', metavar='DIR',
                         help='where claim_N.png goes (default: results)')
     args = parser.parse_args()
-    rows = claims.read(args.rows)
+    other = [number for number in args.claims if number not in PICTURES]
+    if other:
+        parser.error(f'claim {other[0]} has no picture; {", ".join(map(str, PICTURES))} have one')
+    rows, skipped = claims.read(args.rows), 0
     files.writable(args.out)
     for number in args.claims or PICTURES:
         path = os.path.join(args.out, f'claim_{number}.png')
         picture = PICTURES[number]([row for row in rows if row['claim'] == number])
         if picture is None:
+            skipped += 1
             cli.warn(f'{path}: skipped, runs are missing; to make them: python -m experiments.claims {number} '
                      f'--out {args.rows}')
             continue
         files.write_file(path, picture)
         print(path, flush=True)
+    sys.exit(1 if args.claims and skipped else 0)
 
 
 if __name__ == '__main__':

@@ -284,6 +284,8 @@ def draw_ladder():
     same_net = repro.Net().counts()['all'][2]
     rows = [row | {'rung': int(row['rung'])} for row in modern.read(MODERN)
             if row['rung'].isdecimal() and row['parameters'] == same_net]
+    if not rows:
+        fail(f'{MODERN} has no rung; run: {COMMAND[MODERN]}')
     ideas = {rung: modern.RUNGS[rung]['idea'] for rung in sorted({row['rung'] for row in rows})}
     fig, ax = canvas(4.4)
     for dataset, style, marker in (('usps', '-', 'o'), ('mnist', '--', 's')):
@@ -325,11 +327,11 @@ def draw_draws():
     for x, found in enumerate(sorted(errors.values(), key=statistics.fmean)):
         ax.plot([x] * len(found), found, 'o', color=BLUE, markersize=4, alpha=0.6, label=None if x else 'a run')
         ax.plot(x, statistics.fmean(found), '_', color=BLACK, markersize=14, markeredgewidth=1.6,
-                label=None if x else 'the mean of a draw')
+                label=None if x else 'the mean of a sample')
     for error in compare.PUBLISHED_DRAWS.values():
         ax.axhline(error, color=ORANGE, linewidth=1, linestyle='--')
-    ax.set(xticks=[], xlim=(-1, len(errors)), xlabel=f'{len(errors)} draws of MNIST, in order of their means',
-           title='test error, %; dashed: as published, each from one run on a draw of its own')
+    ax.set(xticks=[], xlim=(-1, len(errors)), xlabel=f'{len(errors)} samples of MNIST, in order of their means',
+           title='test error, %; dashed: as published, each from one run on a sample of its own')
     ax.grid(axis='x', visible=False)
     name_ends(ax, {f'{name}: {error}': ((len(errors), error), ORANGE)
                    for name, error in compare.PUBLISHED_DRAWS.items()})

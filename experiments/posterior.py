@@ -162,7 +162,21 @@ def checked(rows, path):
 # the answer
 
 SETTINGS = PRIOR | {'half': HALF}
+# settings and their options in words, for tables and pictures
+TITLES = {'unit': 'unit', 'share': "targets / unit's range", 'rate': 'learning rate', 'damping': 'damping',
+          'patterns': 'patterns for curvature', 'scheme': 'connection scheme', 'root': 'initial range',
+          'drawn_biases': 'initial biases', 'shuffled': 'constant order', 'half': 'MSE reported'}
+OPTIONS = {'unit': ('tanh', "LeCun's"), 'root': ('2.4/F', '2.4/√F'), 'drawn_biases': ('0', 'drawn'),
+           'shuffled': ('as stored', 'shuffled'), 'half': ('as it is', 'halved')}
+
 HYPOTHESES = [(unit, half) for unit in PRIOR['unit'][1:] for half in HALF[1:]]
+
+
+def too_few(rows):
+    """How many draws there are, in words, if they are too few for an answer."""
+    n = sum(math.isfinite(row['train_loss']) for row in rows)
+    return '' if n >= 2 * LEAST else (f'{n} draws that did not diverge; an answer takes {2 * LEAST}, and a good one '
+                                      'thousands')
 
 
 def columns(rows):
@@ -361,10 +375,8 @@ def main():
     if args.draws:
         simulate(drawn(args.draws), args.out, **where)
     rows = read(args.out)
-    n = sum(math.isfinite(row['train_loss']) for row in rows)
-    if n < 2 * LEAST:
-        few = f'{args.out} has {n} draws that did not diverge; an answer takes {2 * LEAST}, and a good one thousands'
-        return print(few) if args.draws else cli.fail(few)
+    if few := too_few(rows):
+        return print(f'{args.out} has {few}') if args.draws else cli.fail(f'{args.out} has {few}')
     if args.fc40:
         c = columns(rows)
         near = {int(draw) for names, tolerances in GIVEN.values()

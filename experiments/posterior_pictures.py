@@ -16,11 +16,6 @@ from repro import PAPER
 from support import cli, files
 
 COLORS = {'training': BLUE, 'all': ORANGE}
-TITLES = {'unit': 'unit', 'share': "targets / unit's range", 'rate': 'learning rate', 'damping': 'damping',
-          'patterns': 'patterns for curvature', 'scheme': 'connection scheme', 'root': 'initial range',
-          'drawn_biases': 'initial biases', 'shuffled': 'constant order', 'half': 'MSE reported'}
-OPTIONS = {'unit': ('tanh', "LeCun's"), 'root': ('2.4/F', '2.4/√F'), 'drawn_biases': ('0', 'drawn'),
-           'shuffled': ('as stored', 'shuffled'), 'half': ('as it is', 'halved')}
 
 
 def kept(rows):
@@ -48,12 +43,12 @@ def draw_posterior(rows, bins=8):
                 ax.stairs(np.histogram(c[name][i], edges)[0] / len(i), np.arange(bins + 1) - 0.5, baseline=None,
                           linewidth=1.8, **look)
         if choice:
-            names = OPTIONS.get(name, [str(value) for value in values])
+            names = posterior.OPTIONS.get(name, [str(value) for value in values])
             ax.set_xticks(at, names, rotation=0 if len(values) == 2 else 45, fontsize=8)
         else:
             few = np.array([0, bins // 2, bins])
             ax.set_xticks(few - 0.5, [f'{edges[j]:.1g}' for j in few], fontsize=8)
-        ax.set_title(TITLES[name], fontsize=8.5)
+        ax.set_title(posterior.TITLES[name], fontsize=8.5)
         ax.tick_params(axis='y', labelsize=8)
         ax.grid(axis='x', visible=False)
     fig.legend(*axes.flat[0].get_legend_handles_labels(), loc='outside lower center', ncols=3)
@@ -84,10 +79,14 @@ def draw_predictive(rows, bins=14):
 def main():
     parser = cli.parser(__doc__)
     parser.add_argument('draws', nargs='?', type=cli.path, default=os.path.join('results', 'posterior.csv'),
-                        metavar='DRAWS.csv')
-    parser.add_argument('folder', nargs='?', type=cli.path, default='results', metavar='DIR')
+                        metavar='DRAWS.csv', help='what posterior.py wrote (default: results/posterior.csv)')
+    parser.add_argument('folder', nargs='?', type=cli.path, default='results', metavar='DIR',
+                        help='where posterior.png and predictive.png go (default: results)')
     args = parser.parse_args()
     rows = posterior.read(args.draws)
+    if posterior.too_few(rows):
+        cli.fail(f'{args.draws} has {posterior.too_few(rows)}')
+    files.writable(args.folder)
     for name, draw in (('posterior', draw_posterior), ('predictive', draw_predictive)):
         path = os.path.join(args.folder, f'{name}.png')
         files.write_file(path, draw(rows))

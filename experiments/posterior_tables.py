@@ -6,7 +6,7 @@ import os
 from experiments import posterior
 from experiments.compare import DECIMALS, LABELS, SCALE
 from experiments.markdown import pm, prose, table
-from experiments.posterior_pictures import OPTIONS, TITLES
+from experiments.posterior import OPTIONS, TITLES
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'results')
 WHAT = {'training': 'given the two training results', 'all': 'given all'}

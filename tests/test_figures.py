@@ -1,4 +1,4 @@
-"""figures.py: each picture is drawn whole, twice the same, and shows the numbers it is about; and what cannot be drawn."""
+"""figures.py: each picture is drawn whole, twice the same, and shows its numbers; and what cannot be drawn."""
 import csv
 import io
 
