@@ -427,4 +427,4 @@ def test_pictures_are_drawn_where_their_runs_are(tiny):
         assert claim_pictures.PICTURES[number]([]) is None
     (tiny / 'rows.csv').write_text(','.join((*claims.KEY, *claims.VALUES)) + '\n')
     said = call(claim_pictures, '5', '--rows', 'rows.csv', cwd=tiny)
-    assert said.status == 0 and 'skipped' in said.err[0] and not (tiny / 'results' / 'claim_5.png').exists()
+    assert said.status == 1 and 'skipped' in said.err[0] and not (tiny / 'results' / 'claim_5.png').exists()

@@ -30,7 +30,8 @@ def runs_of(dataset, rung, parameters=9760, off=0.0):
     """Three rows of modern.csv."""
     return [dict.fromkeys(modern.KEY + modern.VALUES, 1) | {
         'dataset': dataset, 'rung': rung, 'settings': modern.fingerprint(modern.RUNGS[rung]),
-        'seed': seed, 'parameters': parameters, 'error': f'{5 - 0.8 * rung + seed / 10 + off:.6g}'} for seed in range(3)]
+        'seed': seed, 'parameters': parameters, 'error': f'{5 - 0.8 * rung + seed / 10 + off:.6g}'}
+            for seed in range(3)]
 
 
 def draws_of(seeds=2):
