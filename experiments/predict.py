@@ -273,6 +273,8 @@ def main():
     parser.add_argument('--save', metavar='FILE.png', type=cli.path,
                         help='write what the net saw, the pictures side by side')
     args = parser.parse_args()
+    if args.save in args.images:
+        parser.error(f'--save: {args.save} is one of the pictures to read')
 
     torch.set_num_threads(1)
     net, dataset = load(args.model)

@@ -380,3 +380,10 @@ def test_a_name_that_the_terminal_cannot_print(model, tmp_path):
     run = shell('experiments.predict', model, 'zéro.png', 'no file ü', cwd=tmp_path, PYTHONIOENCODING='ascii',
                 LC_ALL='C')
     assert run.status == 1 and len(answers(run.out)) == 1 and len(run.err) == 2
+
+
+def test_a_picture_to_read_is_not_written_over(tmp_path):
+    (tmp_path / 'a.png').write_bytes(b'mine')
+    said = call(predict, 'model.pt', 'a.png', '--save', 'a.png', cwd=tmp_path)
+    assert said.status == 2 and 'a.png is one of the pictures to read' in said.err[-1]
+    assert (tmp_path / 'a.png').read_bytes() == b'mine'
