@@ -1,7 +1,7 @@
 # make          from a fresh clone to the 1989 net, trained: a virtual environment, what the scripts need, the digits,
 #               the paper's 23 passes over them
 # make test     the same environment, pytest in it, and the tests
-# make results  every number and picture of results/ again, in out/remade: hours, may be interrupted and repeated
+# make results  the numbers and pictures of results/ again, in out/remade: hours, may be interrupted and repeated
 # make clean    remove the tensors and the trained net, but not the environment, and not results/
 #
 # All it takes is Python 3.10 or newer, with venv. `make PYTHON=python3.12` names another than python3. What is done is
@@ -10,8 +10,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 
-# PyTorch without CUDA, 200 MB instead of 5 GB; tried once, from this index alone, as a torch from one and a torchvision
-# from another do not fit. TORCH_CPU= goes to the ordinary index at once.
+# PyTorch without CUDA, a download of 200 MB instead of 3 GB; tried once, from this index alone, as a torch from one and
+# a torchvision from another do not fit. TORCH_CPU= goes to the ordinary index at once.
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 
 RUN := $(VENV)/bin/python

@@ -19,8 +19,8 @@ The test error in percent, ten seeds (--seeds 0-9):
     7 longer training            1.09 +- 0.18     2.49 +- 0.21
     8 distillation               0.93 +- 0.15     2.28 +- 0.12
 
-The settings were chosen without the 2007 test digits, on five folds of the
-7291 training digits: blocks of consecutive digits, as usps comes zip code by
+The settings were chosen on five folds of the 7291 training digits, without the
+test digits: blocks of consecutive digits, as usps comes zip code by
 zip code, so that a writer's digits mostly stay together. experiments/trials.py
 trains on four of them and measures on the fifth; results/modern_trials.csv has
 every trial. Then the recipes were frozen, trained on all 7291, and the test

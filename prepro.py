@@ -14,7 +14,7 @@ mnist     7291 + 2007 digits drawn at random from MNIST, test digits first,
           each resized from 28x28. The draw of seed 1337 is embedded in
           data/mnist1989.npz; --seed N draws others from the originals under
           --root, as the data set mnist-seedN.
-usps      the 9298 zip-code digits that the paper used, as
+usps      the paper's 9298 zip code digits, deslanted, as
           torchvision.datasets.USPS reads them: 16x16 as they are.
 mnist60k  all of MNIST, 60,000 + 10,000, resized in the same way.
 """

@@ -6,7 +6,7 @@ the net, its learning and its results, in the paper's order.
     python repro.py                                  # as in 2022, on MNIST
     python repro.py --recipe paper --dataset usps    # as in 1989, on its digits
 
-The second, over ten initial weights (mean +- sd; results/README.md has all):
+The second, over ten seeds (mean +- sd; results/README.md has all):
 
                 train MSE    error, %      test MSE    error, %   rejected, %
     the paper      2.5e-3        0.14         18e-3         5.0          12.1

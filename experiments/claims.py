@@ -4,10 +4,11 @@ Every claim of the paper, measured.
     python -m experiments.claims            # all
     python -m experiments.claims 5 6        # some, by number
 
-Besides its table of results the paper makes a dozen claims in words. Each has a
+Besides its table of results the paper makes 14 claims in words. Each has a
 section in claims_of_learning.py or claims_of_nets.py: its words; the
 experiment, where there can be one; and the rule for the verdict, written down
-before the runs. A claim holds, holds in part, does not hold, or cannot be told.
+before the runs. A claim holds, holds in part, does not hold, or cannot be
+told.
 
 Each run is a row of a CSV file, so that the command may be interrupted and
 repeated. Nothing is chosen on test digits: where a claim compares two ways of

@@ -1,7 +1,8 @@
 """
-The pictures of results/README.md: example digits, the net, its learning curves,
-what it learned, what it gets wrong, which class it takes for which, error
-against rejection, twenty draws of MNIST, the ladder of later ideas, and speed.
+Ten pictures of results/README.md: example digits, the net, its learning
+curves, what it learned, what it gets wrong, which class it takes for which,
+error against rejection, twenty samples of MNIST, the ladder of later ideas,
+and speed.
 
     python -m experiments.figures                   # all ten
     python -m experiments.figures curves wrong      # some of them

@@ -8,12 +8,12 @@ are kept.
     python -m experiments.posterior --draws 0-4095  # train these draws first
     python -m experiments.posterior --fc40          # train fc40 as they were
 
-The paper's test results turn out to be among those that its two training
-results predict. Given all of its results, the initial range is 2.4/F, as
-printed, and the unit is a plain tanh with targets near +-0.7; or, less likely,
-the MSE was reported with a factor 1/2, and the unit is tanh or LeCun's with
-targets near +-0.93. The learning rate, the damping and the connection scheme
-could be anything.
+The paper's test results lie within the 90% intervals that its two training
+results predict, the error near the low end. Given all of its results, the
+initial range is 2.4/F, as printed, and the unit is a plain tanh with targets
+near +-0.7; or, less likely, the MSE was reported with a factor 1/2, and the
+unit is tanh or LeCun's with targets near +-0.93. The learning rate, the
+damping and the connection scheme could be anything.
 
 Draw i is point i of a scrambled Sobol sequence, the same on any machine and in
 any order. Draws that are in the file are not trained again.

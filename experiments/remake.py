@@ -1,14 +1,14 @@
 """
-Make all results again and compare them with those committed: takes hours.
+Make the results again and compare them with those committed: takes hours.
 
     make results        # python -m experiments.remake
 
-The commands are those of results/README.md, in order, run in out/remade as if
-it were a fresh clone with data/. It may be interrupted and repeated: runs that
-are there are not done again. At the end each CSV file is compared with the
-one in results/, row by row. All but the times should be the same (claim 14 is
-all times). On another machine last digits may differ, as sums are taken in
-another order.
+The commands are those of results/README.md, in order, but for the times and
+the trials, run in out/remade as if it were a fresh clone with data/. It may be
+interrupted and repeated: runs that are there are not done again. At the end
+each CSV file is compared with the one in results/, row by row. All but the
+times should be the same (claim 14 is all times). On another machine last
+digits may differ, as sums are taken in another order.
 """
 import csv
 import os
