@@ -294,7 +294,7 @@ def fingerprint(recipe):
 # Training, one loop for all rungs but the first two
 
 def check(recipe):
-    """Raises ValueError if training would ignore a part of a recipe, or has no way to follow it."""
+    """Raises ValueError if training would ignore a part of a recipe, or not do as it says."""
     if recipe.keys() != RUNGS[0].keys():
         raise ValueError(f'settings that are missing or unknown: {", ".join(sorted(recipe.keys() ^ RUNGS[0].keys()))}')
     ignored = [key for key in ('optimizer', 'schedule', 'distortions', 'distill') if recipe[key] != RUNGS[0][key]]
@@ -302,8 +302,6 @@ def check(recipe):
         raise ValueError(f'training of one pattern at a time would ignore {", ".join(ignored)}')
     if recipe['batch'] > 1 and recipe['net']['name'] == 'repro.Net':
         raise ValueError('minibatches are trained with the cross-entropy of logits, and repro.Net has none')
-    if recipe['distill'] and not recipe['distortions']:
-        raise ValueError('teachers speak of distorted copies of the digits: distill needs distortions')
 
 
 def passes(recipe, n):
@@ -356,7 +354,7 @@ def cost(logits, t, said=None, weight=0.0, temperature=1.0):
 def train(recipe, X, Y, seed):
     """
     Train on the digits X (n, 1, 16, 16), Y (n, 10) as a recipe says: (net, seconds, seconds that its teachers took).
-    Raises repro.Diverged, and ValueError for a recipe that cannot be trained as it says.
+    Raises repro.Diverged, and ValueError for a recipe that would not be followed.
     """
     check(recipe)
     n_passes, distill = passes(recipe, len(X)), recipe['distill']
@@ -406,7 +404,7 @@ KEY = ('dataset', 'rung', 'settings', 'seed')
 VALUES = ('passes', 'parameters', 'macs', 'train_misses', 'train_error', 'misses', 'error', 'n', 'loss', 'seconds',
           'teacher_seconds', 'others')
 WORDS = KEY[:-1]    # all but the seed
-load = functools.lru_cache(files.load_digits)       # each process reads a data set once
+load = functools.cache(files.load_digits)       # each process reads a data set once
 
 
 def measured(recipe, digits, test, seed):
