@@ -374,7 +374,7 @@ def main():
 
     print(closing_table({'the paper, 1989': PAPER, 'its fully connected net': PAPER_FC40,
                          'reproduction, 2022': REFERENCE, 'this run': results(*rows[-2:])}))
-    print(f'{n} passes over {len(splits["train"][0]):,} digits in {seconds:.1f} s; in 1989 {PASSES} over 7,291 took '
+    print(f'passes: {n} over {len(splits["train"][0]):,} digits in {seconds:.2f} s; in 1989 {PASSES} over 7,291 in '
           f'{DAYS} days')
 
 

@@ -190,7 +190,7 @@ def main():
             continue
         files.write_file(path, picture)
         print(path, flush=True)
-    sys.exit(1 if args.claims and skipped else 0)
+    sys.exit(1 if skipped and (args.claims or skipped == len(PICTURES)) else 0)
 
 
 if __name__ == '__main__':

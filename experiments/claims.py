@@ -22,7 +22,7 @@ import textwrap
 
 import repro
 from experiments import claims_of_learning, claims_of_nets, lenet1      # noqa: F401 (which fill CLAIMS)
-from experiments.claim_runs import CLAIMS, SETTINGS, WATCH, build, learning
+from experiments.claim_runs import CLAIMS, OPEN, SETTINGS, WATCH, build, learning
 from repro import RESULTS
 from support import cli, files, runs
 
@@ -126,9 +126,11 @@ def main():
     if SPEED in numbers:
         rows += runs.run_all(one_run, jobs_of(SPEED, [], args.dataset, seeds), args.out, KEY, VALUES, WORDS,
                              threads=True, workers=1)
-    if len(seeds) < 2 and any(CLAIMS[number]['jobs'] for number in numbers):
-        cli.fail(f'the runs are in {args.out}; a verdict needs two seeds or more, as one has no standard error')
-    print(shown(table(rows, numbers)))
+    lines = table(rows, numbers)
+    for line in lines if len(seeds) < 2 else ():
+        if CLAIMS[int(line[0])]['jobs'] and int(line[0]) != SPEED:
+            line[3:] = 'one seed has no standard error: a verdict takes two or more', OPEN
+    print(shown(lines))
 
 
 if __name__ == '__main__':

@@ -266,7 +266,7 @@ def jobs_14(rows, seeds):
 
 def photograph(image, path):
     """Save a digit (16, 16) in [-1, 1] as a picture of dark ink on light paper, each pixel 20x20."""
-    from PIL import Image                                                # comes with matplotlib
+    from PIL import Image
     gray = ((1 - image) / 2 * 200 + 30).round().to(torch.uint8).numpy()
     page = Image.new('L', PHOTOGRAPH, 230)
     page.paste(Image.fromarray(gray).resize((320, 320), Image.Resampling.BILINEAR), (160, 80))
@@ -322,5 +322,5 @@ def verdict_14(rows):
 
 @claim(15, 'trained in 3 days', '5')
 def verdict_15(rows):
-    """On a SUN-4/260. repro.py says how much faster a run was; results/README.md has the comparison."""
+    """On a SUN-4/260. repro.py says how long a run took; results/README.md has the comparison."""
     return 'seconds; see the speed', ''

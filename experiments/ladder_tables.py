@@ -6,7 +6,7 @@ import statistics
 import modern
 import prepro
 from experiments import trials, uncertainty
-from experiments.markdown import interval, pm, probability, prose, table
+from experiments.markdown import Missing, interval, pm, probability, prose, table
 from support import runs
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -31,7 +31,11 @@ def rows(dataset):
 
 
 def summary(dataset):
-    return modern.summary(rows(dataset))
+    found = modern.summary(rows(dataset))
+    for n in range(modern.TOP + 1):
+        if str(n) not in found:
+            raise Missing(f'rung {n} on {dataset}')
+    return found
 
 
 def front():
@@ -101,6 +105,8 @@ def tried(dataset):
         if row['dataset'] == dataset:
             found.setdefault(row['trial'], {})[row['fold']] = row
     found = {name: [of[fold] for fold in sorted(of)] for name, of in found.items() if len(of) == trials.FOLDS}
+    if not found:
+        raise Missing(f'trials on {dataset}')
     for name, folds in sorted(found.items(), key=lambda item: (rung_of(item[0]), item[0] != rung_of(item[0]), item[0])):
         misses, loss, distorted = ([row[key] for row in folds] for key in ('misses', 'loss', 'distorted_error'))
         is_rung = name == rung_of(name)

@@ -2,6 +2,10 @@
 import textwrap
 
 
+class Missing(LookupError):
+    """Runs that a page needs, in words, which results/*.csv do not have."""
+
+
 def table(head, rows, align='---:'):
     """A table, all columns but the first aligned to the right, or as align says."""
     return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |'

@@ -138,7 +138,7 @@ def main():
     torch.set_num_threads(1)
     files.writable(os.path.dirname(args.out) or '.')
     if args.runs:
-        nets = [read(run.removesuffix('model.pt') or '.') for run in args.runs]
+        nets = [read(os.path.dirname(run) or '.' if os.path.isfile(run) else run) for run in args.runs]
     else:
         nets = [trained(recipe, dataset) for recipe, dataset in DEFAULT
                 if dataset == 'mnist' or os.path.exists(files.digits_path(dataset, ''))]

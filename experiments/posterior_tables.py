@@ -5,7 +5,7 @@ import os
 
 from experiments import posterior
 from experiments.compare import DECIMALS, LABELS, SCALE
-from experiments.markdown import pm, prose, table
+from experiments.markdown import Missing, pm, prose, table
 from experiments.posterior import OPTIONS, TITLES
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'results')
@@ -15,7 +15,10 @@ UNITS = dict(zip(posterior.PRIOR['unit'][1:], OPTIONS['unit']))
 
 @functools.cache
 def draws():
-    return posterior.read(os.path.join(FOLDER, 'posterior.csv'))
+    rows = posterior.read(os.path.join(FOLDER, 'posterior.csv'))
+    if posterior.too_few(rows):
+        raise Missing('draws of posterior.py')
+    return rows
 
 
 @functools.cache
@@ -89,6 +92,8 @@ def hypotheses():
 def fc40():
     """The results of the fully connected net trained by the settings kept."""
     found = {given: summary(given) for given in posterior.GIVEN}
+    if not found['training']['fc40']:
+        raise Missing('draws of posterior.py --fc40')
     rows = []
     for name, p in found['training']['fc40'].items():
         these = [f['fc40'][name] for f in found.values()]

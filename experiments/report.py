@@ -16,7 +16,7 @@ import modern
 import repro
 from experiments import claim_runs, claims, compare, ladder_tables, pictures, posterior_tables, uncertainty
 from experiments.compare import DECIMALS, LABELS, NARROW, SCALE, VARIANTS
-from experiments.markdown import interval, pm, probability, prose, table
+from experiments.markdown import Missing, interval, pm, probability, prose, table
 from repro import PAPER, PAPER_FC40, REFERENCE, RESULTS
 from support import cli, files, runs
 from support.cli import fail
@@ -44,15 +44,16 @@ def bench():
 
 def stats_of(recipe, dataset='usps'):
     """(runs, diverged, {result: (mean, sd)}) of a recipe."""
-    return compare.summary(compared(), [recipe], dataset)[recipe]
+    n, diverged, results = compare.summary(compared(), [recipe], dataset).get(recipe, (0, 0, {}))
+    if n - diverged < 2:
+        raise Missing(f'two runs of {recipe} on {dataset}')
+    return n, diverged, results
 
 
 def by_seed(recipe, result, dataset='usps'):
     """{seed: value} of a result."""
-    found = {row['seed']: row[result] for row in compared() if (row['recipe'], row['dataset']) == (recipe, dataset)}
-    if not found:
-        raise KeyError(f'{recipe} on {dataset}')
-    return found
+    stats_of(recipe, dataset)           # raises Missing
+    return {row['seed']: row[result] for row in compared() if (row['recipe'], row['dataset']) == (recipe, dataset)}
 
 
 def mean_sd_of(recipe, result, dataset='usps'):
@@ -203,7 +204,10 @@ def draws_table():
 
 def twenty(result):
     """{(draw, seed): value} of twenty_draws' runs."""
-    return {(row['recipe'], row['seed']): row[result] for row in compared() if row['recipe'] in compare.TWENTY}
+    found = {(row['recipe'], row['seed']): row[result] for row in compared() if row['recipe'] in compare.TWENTY}
+    if len(found) != len(compare.TWENTY) * len({seed for _, seed in found}) or not found:
+        raise Missing('as many seeds of each of twenty_draws')
+    return found
 
 
 def variance():
@@ -232,27 +236,35 @@ def lottery():
 # ---------------------------------------------------------------------------------------------------------------------
 # the claims
 
-IN_SHORT = {            # the claims on the front page
-    1: 'its counts of units, connections and parameters',
-    2: 'symmetric units converge faster: no difference was found',
-    3: 'targets inside the range keep outputs out of the flat spot, but do not stop the weights from growing',
-    4: 'initial weights within 2.4/F, F the fan-in, keep the total inputs in the operating range, though near 0 in H3',
-    5: 'the stochastic gradient is much faster, but its solutions are not more robust',
-    6: "Newton's method brings no tremendous speed, nor is it more reliable",
-    8: 'convergence is quick, as the data is redundant',
-    9: 'some kernels are like derivatives, though hardly any like center and surround',
-    10: 'most mistakes are due to segmentation',
-    11: '2, 4 or 6 maps are worse, but 8 or 10 cannot be told from 12',
-    12: 'unconstrained nets generalize worse, but were not found to need twice the data',
-    13: 'the net of 2,600 free parameters, later called LeNet-1, rejects 9%',
-    14: 'more than 30 digits a second'}
+IN_SHORT = {            # the claims on the front page, by verdict; 7 and 15, results and time, are there anyway
+    claim_runs.HOLDS: {
+        1: 'its counts of units, connections and parameters',
+        4: 'initial weights within 2.4/F, F the fan-in, keep the total inputs in the operating range (near 0 in H3)',
+        8: 'convergence is quick, as the data is redundant',
+        9: 'some kernels are like derivatives, though hardly any like center and surround',
+        13: 'the net of 2,600 free parameters, later called LeNet-1, rejects 9%',
+        14: 'more than 30 digits a second'},
+    claim_runs.PART: {
+        3: 'targets inside the range keep outputs out of the flat spot, but do not stop the weights from growing',
+        5: 'the stochastic gradient is much faster, but its solutions are not more robust',
+        6: "Newton's method brings no tremendous speed, nor is it more reliable",
+        11: '2, 4 or 6 maps are worse, but 8 or 10 cannot be told from 12',
+        12: 'unconstrained nets generalize worse, but were not found to need twice the data'},
+    claim_runs.NOT: {2: 'symmetric units converge faster: no difference was found'},
+    claim_runs.OPEN: {10: 'most mistakes are due to segmentation'}}
 ELSEWHERE = {           # where this page has what a claim refers to
     'table of results': 'the-papers-table', 'what was done in 1989': 'what-was-done-in-1989', 'the speed': 'the-speed'}
 
 
 @functools.cache
 def claim_lines():
-    return claims.table(claims.read(os.path.join(ROOT, 'results', 'claims.csv')))
+    lines = claims.table(claims.read(os.path.join(ROOT, 'results', 'claims.csv')))
+    for number, *_, text, outcome in lines:
+        if text in (claim_runs.NOT_RUN, claim_runs.SOME_RUN):
+            raise Missing(f'runs of claim {number}')
+        if outcome and int(number) not in IN_SHORT[outcome]:
+            fail(f'claim {number} now {outcome}: report.IN_SHORT says otherwise')
+    return lines
 
 
 def claim_table():
@@ -265,14 +277,10 @@ def claim_table():
 
 
 def claims_front():
-    """The claims by their verdicts; 7 and 15, the results and the time, are on the page anyway."""
-    found = {}
-    for number, *_, outcome in claim_lines():
-        if int(number) in IN_SHORT:
-            found.setdefault(outcome, []).append(f'{IN_SHORT[int(number)]} ({number})')
-    return '\n'.join(prose(f'- **{outcome}**: {"; ".join(found[outcome])}', '  ')
-                     for outcome in (claim_runs.HOLDS, claim_runs.PART, claim_runs.NOT, claim_runs.OPEN)
-                     if outcome in found)
+    claim_lines()                       # raises Missing, or says that a verdict is another
+    return '\n'.join(prose(f'- **{verdict}**: '
+                           + '; '.join(f'{what} ({number})' for number, what in claims_so.items()), '  ')
+                     for verdict, claims_so in IN_SHORT.items())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -298,6 +306,8 @@ def pictures_table():
     for dataset in ('mnist', 'usps'):
         for kind, label in what.items():
             found = [row for row in read if (row['dataset'], row['pictures']) == (dataset, kind)]
+            if not found:
+                raise Missing(f'{kind} pictures of {dataset}')
             rows.append([dataset, label, found[0]['n']] + [pm(runs.mean_sd([row[key] for row in found])[:2], 1)
                                                            for key in ('error', 'rejected', 'error_kept')])
     return table(['trained on', 'pictures', 'n', 'wrong, %', 'rejected, %', 'wrong of those accepted, %'], rows)
@@ -338,8 +348,8 @@ def main():
     old = {page: files.read_file(os.path.join(ROOT, page), '`git checkout` brings it back').decode() for page in PAGES}
     try:
         new = {page: render(text) for page, text in old.items()}
-    except (KeyError, IndexError, ValueError, ZeroDivisionError) as e:
-        fail(f'results/*.csv lack runs that the pages need ({e}); results/README.md has the commands that make them')
+    except Missing as e:
+        fail(f'results/*.csv lack {e}; results/README.md has the commands that make them')
     for page in PAGES:
         if new[page] != old[page]:
             if args.check:

@@ -122,7 +122,7 @@ def write_json(path, found):
 def read_table(path, remedy, **columns):
     """The rows of a CSV file as dicts of some of its columns. columns: {name: an argparse type, or str}."""
     content = read_file(path, remedy)
-    if not content.endswith(b'\n'):
+    if content and not content.endswith(b'\n'):
         fail(f'{path}: its last line is cut off; {remedy}')
     try:
         lines = csv.DictReader(io.StringIO(content.decode(), newline=''))

@@ -91,6 +91,7 @@ def test_the_smaller_net_for_scale_is_as_large_as_the_papers_parameters_allow():
 
 def test_a_teachers_settings_are_part_of_what_was_run(monkeypatch):
     before = modern.fingerprint(modern.RUNGS[8])
+    assert modern.fingerprint(modern.RUNGS[8] | {'source': 'a friend'}) == before
     monkeypatch.setitem(modern.OFF_LADDER['3x3 windows, width 16'], 'rate', 0.5)
     assert modern.fingerprint(modern.RUNGS[8]) != before
 
@@ -407,6 +408,11 @@ def test_a_change_of_settings_is_another_run(ladder, monkeypatch):
 def test_bad_arguments(ladder, argv, word):
     done = call(modern, *argv, cwd=ladder)
     assert done.status == 2 and word in done.err[-1] and not (ladder / 'out').exists()
+
+
+def test_show_has_every_setting_and_the_teachers(ladder):
+    said = call(modern, '--show', '8', cwd=ladder)
+    assert [line.split()[0] for line in said.out.splitlines()] == [*modern.RUNGS[8], 'teacher']
 
 
 def test_missing_digits_are_one_line(ladder):

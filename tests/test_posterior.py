@@ -210,13 +210,22 @@ def test_runs_resume_and_any_order_gives_the_same(usps, monkeypatch, capsys):
 
 
 def test_a_row_is_what_its_settings_train(usps):
-    row = posterior.drawn([0])[0]       # shuffled, with drawn biases and a random table
+    row = next(row for row in posterior.drawn(range(1, 100)) if row['shuffled'] and row['drawn_biases']
+               and row['root'] and row['scheme'] == 'random')
     found = posterior.one_run('paper', **row)
     settings = posterior.recipe(row)
+    before = dict(settings)
     (X, Y), test = (files.load_digits('usps')[split] for split in ('train', 'test'))
     order = torch.randperm(60, generator=torch.Generator().manual_seed(settings.pop('order')))
-    net, _ = compare.trained(settings, X[order], Y[order], 0)
-    assert net.table == compare.random_table(0) and (net.H1b != 0).any()
+    net, _ = compare.trained(settings, X[order], Y[order], row['draw'])
+    assert settings | {'order': row['draw']} == before                   # the recipe is as it was
+    by_hand, training = repro.build({name: value for name, value in settings.items() if name != 'drawn_biases'},
+                                    row['draw'])
+    compare.draw_biases(by_hand, row['draw'], True)
+    for _ in repro.train(by_hand, X[order], Y[order], **training):
+        pass
+    assert net.table == compare.random_table(row['draw'])
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), by_hand.parameters()))
     assert {**found, 'seconds': 0} == repro.results(repro.measure(net, X[order], Y[order]),
                                                     repro.measure(net, *test)) | {'seconds': 0}
 

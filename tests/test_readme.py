@@ -38,6 +38,22 @@ def test_a_changed_number_is_noticed(page, rows, picked, key, monkeypatch):
     assert report.render(PAGES[page]) != PAGES[page]
 
 
+@pytest.mark.parametrize('module, reader, says', [
+    (report, 'compared', 'two runs of paper on usps'), (ladder_tables, 'rows', 'rung 0 on mnist'),
+    (report.claims, 'read', 'runs of claim 2'), (report.pictures, 'read', 'own pictures of mnist'),
+    (report.posterior_tables.posterior, 'read', 'draws of posterior.py')])
+def test_runs_that_are_missing_are_named_and_no_page_is_written(module, reader, says, monkeypatch):
+    caches = report.claim_lines, report.posterior_tables.draws, report.posterior_tables.summary
+    for cache in caches:
+        cache.cache_clear()
+    monkeypatch.setattr(module, reader, lambda *_: [])
+    said = call(report, cwd=REPO)
+    for cache in caches:
+        cache.cache_clear()
+    assert said.status == 1 and len(said.err) == 1 and says in said.err[0]
+    assert all((REPO / page).read_text(encoding='utf-8') == text for page, text in PAGES.items())
+
+
 def test_the_scripts_docstrings_give_the_same_numbers():
     n, _, results = report.stats_of('paper')
     for key in ('train_error', 'test_error', 'rejection'):

@@ -96,6 +96,8 @@ def test_variance_split_by_hand():
     split = uncertainty.variance_split({(0, 0): 1.0, (0, 1): 2.0, (1, 0): 5.0, (1, 1): 8.0})
     # within draws (0.5 + 4.5) / 2 = 2.5; means 1.5, 6.5, whose variance 12.5 has 2.5 / 2 from within
     assert (split['between'], split['within'], split['share']) == (11.25, 2.5, pytest.approx(11.25 / 13.75))
+    f = 10 * 799.5                      # F = 25 / 2.5, times the 97.5% point of F(2, 1)
+    assert (split['low'], 1 - split['high']) == (0, pytest.approx(2 / (f + 1), rel=1e-3))
     assert uncertainty.variance_split({(d, s): (d + s) % 2 for d in (0, 1) for s in (0, 1)})['share'] == 0
     with pytest.raises(ValueError):
         uncertainty.variance_split({(0, 0): 1.0, (0, 1): 2.0, (1, 0): 5.0})
