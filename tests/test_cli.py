@@ -96,6 +96,23 @@ def test_bad_arguments(kind, text):
         kind(text)
 
 
+@pytest.mark.parametrize('hidden, name, argv', [('scipy', 'experiments.report', ['--check']),
+                                                ('torchvision', 'prepro', ['--dataset', 'usps'])])
+def test_a_package_that_is_missing_is_one_line(hidden, name, argv, tmp_path):
+    (tmp_path / 'script.py').write_text(f'''\
+import runpy, sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] == {hidden!r}:
+            raise ModuleNotFoundError(f'No module named {{name!r}}', name=name)
+sys.meta_path.insert(0, Hidden())
+runpy.run_module({name!r}, run_name='__main__')
+''')
+    said = shell(tmp_path / 'script.py', *argv, cwd=tmp_path, PYTHONPATH=str(REPO))
+    assert (said.status, len(said.err)) == (1, 1)
+    assert f"No module named '{hidden}'; run: pip install -r requirements" in said.err[0]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # progress
 
