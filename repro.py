@@ -374,8 +374,8 @@ def main():
 
     print(closing_table({'the paper, 1989': PAPER, 'its fully connected net': PAPER_FC40,
                          'reproduction, 2022': REFERENCE, 'this run': results(*rows[-2:])}))
-    print(f'passes: {n} over {len(splits["train"][0]):,} digits in {seconds:.2f} s; in 1989 {PASSES} over 7,291 in '
-          f'{DAYS} days')
+    print(f'{n} pass{"es" if n > 1 else ""} over {len(splits["train"][0]):,} digits took {seconds:.2f} s; '
+          f'in 1989, {PASSES} over 7,291 took {DAYS} days')
 
 
 if __name__ == '__main__':

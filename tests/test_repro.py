@@ -332,7 +332,7 @@ def test_closing_table_has_the_paper_the_reference_and_this_run(first_pass):
     assert ['reproduction,', '2022', '4.1e-03', '0.62%', '45', '2.8e-02', '4.09%', '82', '-'] in rows
     this, = (row for row in rows if row[:2] == ['this', 'run'])
     assert this[2:8] == ['6.3e-02', '9.00%', '656', '6.9e-02', '10.26%', '206']
-    assert re.fullmatch(r'passes: 1 over 7,291 digits in [\d.]+ s; in 1989 23 over 7,291 in 3 days',
+    assert re.fullmatch(r'1 pass over 7,291 digits took [\d.]+ s; in 1989, 23 over 7,291 took 3 days',
                         said.out.splitlines()[-1])
 
 
