@@ -21,7 +21,6 @@ among those not rejected.
 import functools
 import os
 
-import matplotlib
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -70,6 +69,7 @@ def photograph(picture, rng):
 
 def fonts(rng):
     """[(picture, label)] of every digit in every font, size and polarity, somewhere on its page."""
+    import matplotlib                   # here: report.py, which reads the rows, draws nothing
     folder = os.path.join(matplotlib.get_data_path(), 'fonts', 'ttf')
     pictures = []
     for name in FONTS:
