@@ -134,7 +134,7 @@ def main():
         for kind in KINDS:
             found = [row for row in rows if (row['dataset'], row['pictures']) == (dataset, kind)]
             stats = [runs.mean_sd([row[key] for row in found]) for key in VALUES[1:]]
-            cells = [f'{mean:.1f} +- {sd or 0:.1f}%' for mean, sd, _, _ in stats]
+            cells = [f'{mean:.1f}' + (f' +- {sd:.1f}' if sd is not None else '') + '%' for mean, sd, _, _ in stats]
             print(f'{dataset:12}{kind:12}{found[0]["n"]:>6}{cells[0]:>16}{cells[1]:>16}{cells[2]:>18}')
 
 
