@@ -24,21 +24,15 @@ import statistics
 import sys
 import threading
 import traceback
-import warnings
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
-from multiprocessing import resource_tracker
+from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
 
 from support import cli
-from support.cli import fail, progress
+from support.cli import fail, progress, warn
 from support.files import read_file
-
-try:
-    import fcntl
-except ImportError:                     # Windows: nothing keeps two processes from writing to one file
-    fcntl = None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -55,20 +49,12 @@ def add_arguments(parser, out):
                         help=f'a row a run, written as it ends; what is there is not run again (default: {out})')
 
 
-def cores(root='/'):
+def cores():
     """How many cores this process may use: those it may run on, or fewer where a container has a quota."""
-    if hasattr(os, 'process_cpu_count'):                                 # Python 3.13
-        n = os.process_cpu_count() or 1
-    elif hasattr(os, 'sched_getaffinity'):
-        n = len(os.sched_getaffinity(0))
-    else:
-        n = os.cpu_count() or 1
-    group = Path(root, 'sys', 'fs', 'cgroup')
-    for names in ('cpu.max',), ('cpu/cpu.cfs_quota_us', 'cpu/cpu.cfs_period_us'):        # versions 2 and 1
-        with contextlib.suppress(OSError, ValueError):                   # ValueError: 'max', no quota
-            quota, period = map(int, ' '.join((group / name).read_text() for name in names).split())
-            if quota > 0 and period > 0:
-                n = min(n, math.ceil(quota / period))
+    n = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):                       # no such file; 'max', no quota
+        quota, period = map(int, Path('/sys/fs/cgroup/cpu.max').read_text().split())
+        n = min(n, math.ceil(quota / period))
     return n
 
 
@@ -92,9 +78,6 @@ def mean_sd(values):
 # ---------------------------------------------------------------------------------------------------------------------
 # the file. Its columns are key, what was run, and values, what was measured; words are the columns of text
 
-NUMBER = re.compile(r'-?[0-9]{1,20}(\.[0-9]{1,20})?(e[-+]?[0-9]{1,3})?')
-
-
 def read_rows(path, key, values, words, remedy='results/README.md has the command that makes it'):
     """
     The rows of a CSV file as dicts, numbers as numbers, an empty value as None. Ends the script with the file and the
@@ -113,54 +96,48 @@ def read_rows(path, key, values, words, remedy='results/README.md has the comman
 def parsed_file(path, content, key, values, words, remedy):
     """(rows, the number of bytes in whole lines): a last line that is cut off is no row."""
     header = csv_line((*key, *values))
-    if header.startswith(content):      # a new file, or one that was killed before its first row
-        return [], len(content) if content == header else 0
-    lines = content.split(b'\n')
-    if lines[0].rstrip(b'\r') != header[:-1]:
-        fail(f'{path} is not a table of these runs: its first line is not {header[:-1].decode()}; {remedy}')
-    found = {}
-    for number, line in enumerate(lines[:-1], 1):
-        if line.rstrip(b'\r') in (b'', header[:-1]):
+    whole = content[:content.rfind(b'\n') + 1]
+    if not whole and header.startswith(content):                         # new, or killed before its first row
+        return [], 0
+    lines = whole.decode('utf-8-sig', 'replace').split('\n')             # sig: the byte-order mark that Excel writes
+    header = header.decode().rstrip()
+    if lines[0].rstrip('\r') != header:
+        fail(f'{path} is not a table of these runs: its first line is not {header}; {remedy}')
+    rows = {}
+    for number, line in enumerate(lines, 1):
+        if line.rstrip('\r') in ('', header):
             continue
         try:
-            row = parsed(line.decode(), key, values, words)
+            row = parsed(line, key, values, words)
         except (ValueError, csv.Error) as e:
             fail(f'{path}, line {number}: {e}; remove the line, and its run is done again')
-        first, other = found.setdefault(identity(row, key), (number, row))
-        if any(str(row[name]) != str(other[name]) for name in row if name != 'seconds'):         # str: NaN is NaN
-            fail(f'{path}, lines {first} and {number}: two different results of one run; remove one of them, or both')
-    return [row for _, row in found.values()], len(content) - len(lines[-1])
+        other = rows.setdefault(identity(row, key), row)
+        if any(str(row[name]) != str(other[name]) for name in values if name != 'seconds'):      # str: NaN is NaN
+            fail(f'{path}, line {number}: another result than in a line before, of the same run; remove one, or both')
+    return list(rows.values()), len(whole)
 
 
 def parsed(line, key, values, words):
     """The row in one line. Raises ValueError, or csv.Error, that says what is wrong with it."""
-    if '\0' in line:
-        raise ValueError('it has a NUL byte')
     [fields] = csv.reader([line], strict=True)
     if len(fields) != len(key) + len(values):
         raise ValueError(f'it has {len(fields)} fields, not {len(key) + len(values)}')
-    row = dict(zip((*key, *values), fields))
-    for name, field in row.items():
-        if name in words:
-            continue
-        if field == '' and name in values:
-            row[name] = None
-        elif field == 'nan' and name in values:
-            row[name] = math.nan
-        elif NUMBER.fullmatch(field) and math.isfinite(float(field)):
-            row[name] = int(field) if field.lstrip('-').isdigit() else float(field)
-        else:
-            raise ValueError(f'{name} is {field[:20]!r}, not a number')
-    numbers = {name: row[name] for name in values if name not in words and row[name] is not None}
-    if any(map(math.isnan, numbers.values())) and any(
-            math.isfinite(number) for name, number in numbers.items() if name != 'seconds'):
-        raise ValueError('some of its values are nan; in a run that diverged all of them are')
-    return row
+    return {name: field if name in words else number(name, field, name in values)
+            for name, field in zip((*key, *values), fields)}
+
+
+def number(name, field, measured):
+    """A field as a number; only of what was measured it may be None, not measured, or NaN, of a run that diverged."""
+    if measured and field in ('', 'nan'):
+        return math.nan if field else None
+    if not re.fullmatch(r'-?[0-9]{1,20}(\.[0-9]{1,20})?(e[-+]?[0-9]{1,2})?', field):
+        raise ValueError(f'{name} is {field[:20]!r}, not a number')
+    return int(field) if field.lstrip('-').isdigit() else float(field)
 
 
 def identity(job, key):
-    """What was run, as text, of a job or of its row. Seed 1.0, as another program may have written it, is seed 1."""
-    return tuple(f'{job[name]:.17g}' if isinstance(job[name], float) else str(job[name]) for name in key)
+    """What was run, of a job or of its row. Seed 1.0, as another program may have written it, is seed 1."""
+    return tuple(job[name] for name in key)
 
 
 def csv_line(fields):
@@ -172,56 +149,32 @@ def csv_line(fields):
 
 @contextlib.contextmanager
 def opened(path):
-    """The file to append to, as a descriptor, once no other process is writing to it. Makes the file and its folder."""
+    """The file to append to, once no other process is writing to it. Makes the file and its folder."""
+    import filelock                     # here: reading a table does without it
+    lock = filelock.FileLock(f'{path}.lock')                             # gone with the process, however that ends
     try:
         os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-        while True:
-            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, 'O_BINARY', 0), 0o666)
-            lock(fd, path)
-            if is_at(fd, path):
-                break
-            os.close(fd)                # it was replaced while this process waited
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            warn(f'another process is writing {path}; waiting for it to end')
+            lock.acquire()
+        file = open(path, 'ab', buffering=0)
     except OSError as e:
         fail(f'cannot write {path}: {e.strerror}; name another with --out')
+    with lock, file:
+        lock.release()                  # of the two times that it is held now
+        yield file
+
+
+def append(file, line):
+    """Add a line. Of one that the disk has no room for, what is there is removed when the command is run again."""
     try:
-        yield fd
-    finally:
-        os.close(fd)                    # the lock goes with it, as it does when the process is killed
-
-
-def lock(fd, path):
-    """Wait until no other process holds the file; then this one does."""
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        say(f'another process is writing {path}; waiting for it to end')
-        fcntl.flock(fd, fcntl.LOCK_EX)
-    except OSError:                     # a file system without locks
-        pass
-
-
-def is_at(fd, path):
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def append(fd, path, line):
-    """Add a line, whole or not at all."""
-    size = os.fstat(fd).st_size
-    try:
-        if not is_at(fd, path):
-            fail(f'{path} was removed or replaced while it was being written; run the command again')
-        if os.write(fd, line) < len(line):
+        if file.write(line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(fd)
+        os.fsync(file.fileno())
     except OSError as e:
-        with contextlib.suppress(OSError):
-            os.ftruncate(fd, size)
-        fail(f'cannot write {path}: {e.strerror}; the rows before are kept: run the same command again')
+        fail(f'cannot write {file.name}: {e.strerror}; the rows before are kept: run the same command again')
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -232,20 +185,17 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
     The rows of jobs, in their order: from the file at path, or run now and added to it.
 
     work: a function of a module, or a partial of one, so that other processes find it by its name. Its arguments are
-    sent with every job, so it loads its digits itself, from data/, and keeps them (functools.cache). A run that
-    diverged is a row too, with NaN for all numbers but seconds (None for what is not measured).
+    sent with every job, so it loads its digits itself, from data/. A run that diverged is a row too, with NaN for all
+    numbers but seconds (None for what is not measured).
 
     threads: whether work may run in threads of this process, because it releases the interpreter lock and draws from no
     global generator; otherwise it runs in processes. workers: how many at a time (default: one a core), each with one
-    PyTorch thread.
+    PyTorch thread. cluster: the address of a Dask scheduler, to run there instead.
 
-    cluster: the address of a Dask scheduler, to run there instead. Its workers are started in this folder, where they
-    find the scripts and data/: python -m dask worker ADDRESS --nworkers auto --nthreads 1
-
-    A job that fails, or whose process dies, is reported; the others go on, and then the script ends with status 1.
+    A job that fails is reported; the others go on, and then the script ends with status 1. If a process dies, it ends
+    at once. The same command goes on from there.
     """
     jobs = {identity(job, key): job for job in jobs}                     # a job that is given twice is one
-    assert all(set(job) == set(key) for job in jobs.values())
     layout = key, values, words, 'name another with --out'
 
     def done():
@@ -256,13 +206,12 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
     rows, _ = done()
     if jobs.keys() <= rows.keys():      # nothing to write: the file may be read-only
         return [rows[name] for name in jobs]
-    with opened(path) as fd:
+    with opened(path) as file:
         rows, whole = done()            # another process may have added some
         todo = [job for name, job in jobs.items() if name not in rows]
-        if whole < os.fstat(fd).st_size:
-            os.ftruncate(fd, whole)
+        file.truncate(whole)
         if whole == 0:
-            append(fd, path, csv_line((*key, *values)))
+            append(file, csv_line((*key, *values)))
         failed = 0
         pool = on_cluster(cluster, threads) if cluster else on_this_machine(workers or cores(), threads)
         with contextlib.closing(progress(total=len(jobs), initial=len(jobs) - len(todo), unit='run')) as bar, \
@@ -272,18 +221,22 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
                 job = futures[future]
                 try:
                     measured, error = future.result()
-                    if error is None:
+                    if not error:
                         line = row_line(job, measured, key, values)
                         rows[identity(job, key)] = parsed(line.decode(), key, values, words)
-                        append(fd, path, line)
+                        append(file, line)
                         bar.update()
+                except BrokenProcessPool:
+                    fail('one of its processes was killed, perhaps as memory ran out; the rows before are kept: run '
+                         'the same command again')
                 except CancelledError:
                     fail(f'the scheduler at {cluster} is gone; the rows before are kept: run the same command again')
                 except Exception as e:  # a worker of the cluster died too often, or the values are no row
                     error = one_line(e)
-                if error is not None:
+                if error:
                     failed += 1
-                    say(f'{" ".join(f"{name}={value}" for name, value in job.items())}: {error}', bar)
+                    bar.clear()
+                    warn(f'{" ".join(f"{name}={value}" for name, value in job.items())}: {error}')
     if failed:
         fail(f'{failed} of {len(jobs)} runs failed; the others are in {path}; the same command tries these again')
     return [rows[name] for name in jobs]
@@ -310,67 +263,44 @@ def attempt(work, job):
 
 def one_line(e):
     """An exception and where it was raised, in one line; of cli.fail, the message alone."""
-    text = str(e) if isinstance(e, SystemExit) else f'{type(e).__name__}: {e}'
+    if isinstance(e, SystemExit):
+        return ' '.join(str(e).split())
     where = [f' ({os.path.basename(frame.filename)}:{frame.lineno})' for frame in traceback.extract_tb(e.__traceback__)]
-    return ' '.join(text.split())[:500] + ('' if isinstance(e, SystemExit) else where[-1] if where else '')
-
-
-def say(message, bar=None):
-    """Print a line on stderr, after clearing the progress bar."""
-    with contextlib.suppress(AttributeError):
-        bar.clear()
-    with contextlib.suppress(OSError):           # stderr is full: no reason to end
-        sys.stderr and print(f'{os.path.basename(sys.argv[0])}: {message}', file=sys.stderr, flush=True)
+    return ' '.join(f'{type(e).__name__}: {e}'.split())[:500] + ''.join(where[-1:])
 
 
 @contextlib.contextmanager
 def on_this_machine(workers, threads):
     """submit(work, job) -> future of attempt's result; workers at a time."""
-    pool, children = ThreadPoolExecutor(workers), {}
+    if threads:
+        pool = ThreadPoolExecutor(workers)
+    else:
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), begin_process)
+    others = multiprocessing.active_children()
+
+    def submit(work, job):
+        if threads:
+            return pool.submit(attempt, work, job)
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)           # a process that starts here inherits it
+        try:
+            return pool.submit(attempt, work, job)
+        finally:
+            signal.signal(signal.SIGINT, handler)
     try:
-        yield functools.partial(pool.submit, attempt if threads else functools.partial(in_child, children))
+        yield submit
+    except BaseException:
+        for process in multiprocessing.active_children():
+            if process not in others:
+                process.kill()
+        raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child, _ in list(children.values()):
-            child.kill()
+        pool.shutdown(wait=not threads, cancel_futures=True)
 
 
-def in_child(children, work, job):
-    """attempt(work, job) in a child process of this thread's own: if it dies, the other threads' jobs go on."""
-    thread = threading.get_ident()
-    if thread not in children:
-        children[thread] = start_child()
-    child, pipe = children[thread]
-    try:
-        pipe.send((work, job))
-        return pipe.recv()
-    except (EOFError, OSError):
-        del children[thread]
-        child.join()
-        code = child.exitcode
-        return None, ('its process was killed by ' + signal.Signals(-code).name if code < 0 else
-                      f'its process ended with status {code}')
-
-
-def start_child():
-    """(process, pipe) of a process that does attempts."""
-    if hasattr(signal, 'pthread_sigmask'):       # the child inherits the mask, so Ctrl-C reaches the parent alone
-        resource_tracker.ensure_running()        # before that, because starting it unblocks the signal
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    context = multiprocessing.get_context('spawn')
-    pipe, theirs = context.Pipe()
-    child = context.Process(target=serve, args=(theirs,), daemon=True)
-    child.start()
-    theirs.close()
-    return child, pipe
-
-
-def serve(pipe):
-    """The loop of a child process: attempt what comes through the pipe, for ever."""
+def begin_process():
+    """What a process of the pool does first: it leaves Ctrl-C to its parent, and sees to it that it ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
-    while True:
-        pipe.send(attempt(*pipe.recv()))
 
 
 def end_with_parent():
@@ -381,31 +311,40 @@ def end_with_parent():
 # ---------------------------------------------------------------------------------------------------------------------
 # a cluster
 
+WORKERS = 'start them in the folder of the repository: python -m dask worker {} --nworkers auto --nthreads 1'
+
+
 @contextlib.contextmanager
 def on_cluster(address, threads):
     """submit as of on_this_machine, on the workers of a Dask scheduler. A job whose worker dies is run on another."""
-    try:
-        from distributed import Client
-    except ImportError:
-        fail('--cluster needs Dask; run: pip install distributed')
+    from distributed import Client
     logging.disable(logging.CRITICAL)   # Dask's, of workers that come and go
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        try:
-            client = Client(**{'scheduler_file' if os.path.isfile(address) else 'address': address}, timeout=10)
-        except Exception as e:          # OSError, TimeoutError, ValueError for what is no address
-            fail(f'no Dask scheduler answers at {address} ({type(e).__name__}); is that the address it printed?')
-        try:
-            if not client.nthreads():
-                say(f'the scheduler at {address} has no workers yet; waiting for them')
-                client.wait_for_workers(1)
-            if not threads and max(client.nthreads().values()) > 1:
-                say('workers have several threads, of which these runs use one: start them with --nthreads 1')
-            executor = client.get_executor(pure=False)
-            yield lambda work, job: executor.submit(attempt_there, importable(work), job, threads, version())
-        finally:
-            client.close(timeout=2)
-            logging.disable(logging.NOTSET)
+    try:
+        client = Client(**{'scheduler_file' if os.path.isfile(address) else 'address': address}, timeout=10)
+    except Exception as e:              # OSError, TimeoutError, ValueError for what is no address
+        fail(f'no Dask scheduler answers at {address} ({type(e).__name__}); start one in the folder of the repository: '
+             'python -m dask scheduler')
+    end = threading.Event()
+    try:
+        for where, run in ('scheduler', client.run_on_scheduler), ('workers', client.run):
+            try:
+                run(exec, 'import support.runs')
+            except ImportError as e:
+                fail(f'the {where} at {address}: {e}')
+        threading.Thread(target=watch, args=(client, address, end), daemon=True).start()
+        executor = client.get_executor(pure=False)
+        yield lambda work, job: executor.submit(attempt_there, importable(work), job, threads, version())
+    finally:
+        end.set()
+        client.close(timeout=2)
+        logging.disable(logging.NOTSET)
+
+
+def watch(client, address, end):
+    """Say so when the cluster has no worker, until end is set."""
+    while not end.wait(3):
+        if client.status == 'running' and not client.nthreads():
+            warn(f'the scheduler at {address} has no worker; {WORKERS.format(address)}')
 
 
 ONE = threading.Lock()
@@ -423,8 +362,8 @@ def attempt_there(work, job, threads, wanted):
 def version():
     """A fingerprint of the scripts as they were when this process first asked."""
     root = Path(__file__).resolve().parent.parent
-    return fingerprint({str(path.relative_to(root)): path.read_text(encoding='utf-8')
-                        for folder in (root, root / 'support', root / 'experiments') for path in folder.glob('*.py')})
+    return fingerprint({str(path.relative_to(root)): path.read_text(encoding='utf-8') for path in
+                        (*root.glob('*.py'), *root.glob('support/**/*.py'), *root.glob('experiments/**/*.py'))})
 
 
 def importable(work):
