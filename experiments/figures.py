@@ -44,7 +44,7 @@ REFERENCE_SECONDS = 90                  # the 2022 reproduction's 23 passes, as 
 # ---------------------------------------------------------------------------------------------------------------------
 # the nets
 
-digits = functools.cache(files.load_digits)
+digits = files.load_digits
 
 
 @functools.cache

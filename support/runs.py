@@ -7,7 +7,6 @@ again. Values are written with six digits, and tables are made of what was writt
 """
 import contextlib
 import csv
-import errno
 import functools
 import hashlib
 import importlib
@@ -16,23 +15,24 @@ import json
 import logging
 import math
 import multiprocessing
+import operator
 import os
 import re
 import signal
-import socket
 import statistics
 import sys
 import threading
 import traceback
-from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import torch
 
 from support import cli
-from support.cli import fail, progress, warn
+from support.cli import fail, warn
 from support.files import read_file
+
+AGAIN = 'the rows before are kept: run the same command again'
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -81,10 +81,8 @@ def mean_sd(values):
 def read_rows(path, key, values, words, remedy='results/README.md has the command that makes it'):
     """
     The rows of a CSV file as dicts, numbers as numbers, an empty value as None. Ends the script with the file and the
-    line of anything that is not a row.
-
-    Files may be joined by `cat`: a second header is skipped, and a row that is there twice counts once. Two rows of one
-    run that differ in more than seconds are an error.
+    line of anything that is not a row. Files may be joined by `cat`: a second header is skipped, and a row that is
+    there twice counts once; two rows of one run that differ in more than seconds are an error.
     """
     content = read_file(path, remedy)
     rows, whole = parsed_file(path, content, key, values, words, remedy)
@@ -99,19 +97,19 @@ def parsed_file(path, content, key, values, words, remedy):
     whole = content[:content.rfind(b'\n') + 1]
     if not whole and header.startswith(content):                         # new, or killed before its first row
         return [], 0
-    lines = whole.decode('utf-8-sig', 'replace').split('\n')             # sig: the byte-order mark that Excel writes
+    lines = [line.rstrip('\r') for line in whole.decode('utf-8-sig', 'replace').split('\n')]    # sig: Excel's mark
     header = header.decode().rstrip()
-    if lines[0].rstrip('\r') != header:
+    if lines[0] != header:
         fail(f'{path} is not a table of these runs: its first line is not {header}; {remedy}')
-    rows = {}
+    rows, run_of = {}, operator.itemgetter(*key)
     for number, line in enumerate(lines, 1):
-        if line.rstrip('\r') in ('', header):
+        if line in ('', header):
             continue
         try:
             row = parsed(line, key, values, words)
         except (ValueError, csv.Error) as e:
             fail(f'{path}, line {number}: {e}; remove the line, and its run is done again')
-        other = rows.setdefault(identity(row, key), row)
+        other = rows.setdefault(run_of(row), row)
         if any(str(row[name]) != str(other[name]) for name in values if name != 'seconds'):      # str: NaN is NaN
             fail(f'{path}, line {number}: another result than in a line before, of the same run; remove one, or both')
     return list(rows.values()), len(whole)
@@ -122,22 +120,16 @@ def parsed(line, key, values, words):
     [fields] = csv.reader([line], strict=True)
     if len(fields) != len(key) + len(values):
         raise ValueError(f'it has {len(fields)} fields, not {len(key) + len(values)}')
-    return {name: field if name in words else number(name, field, name in values)
-            for name, field in zip((*key, *values), fields)}
-
-
-def number(name, field, measured):
-    """A field as a number; only of what was measured it may be None, not measured, or NaN, of a run that diverged."""
-    if measured and field in ('', 'nan'):
-        return math.nan if field else None
-    if not re.fullmatch(r'-?[0-9]{1,20}(\.[0-9]{1,20})?(e[-+]?[0-9]{1,2})?', field):
-        raise ValueError(f'{name} is {field[:20]!r}, not a number')
-    return int(field) if field.lstrip('-').isdigit() else float(field)
-
-
-def identity(job, key):
-    """What was run, of a job or of its row. Seed 1.0, as another program may have written it, is seed 1."""
-    return tuple(job[name] for name in key)
+    row = dict(zip((*key, *values), fields))
+    for name in row.keys() - set(words):
+        field = row[name]
+        if name in values and field in ('', 'nan'):                      # not measured; diverged
+            row[name] = math.nan if field else None
+        elif re.fullmatch(r'-?[0-9]{1,20}(\.[0-9]{1,20})?(e[-+]?[0-9]{1,2})?', field):
+            row[name] = int(field) if field.lstrip('-').isdigit() else float(field)
+        else:
+            raise ValueError(f'{name} is {field[:20]!r}, not a number')
+    return row
 
 
 def csv_line(fields):
@@ -148,10 +140,10 @@ def csv_line(fields):
 
 
 @contextlib.contextmanager
-def opened(path):
-    """The file to append to, once no other process is writing to it. Makes the file and its folder."""
+def locked(path):
+    """Once no other process is writing to the file, this one does. Makes the folder, and path.lock in it."""
     import filelock                     # here: reading a table does without it
-    lock = filelock.FileLock(f'{path}.lock')                             # gone with the process, however that ends
+    lock = filelock.FileLock(f'{path}.lock')                             # released when the process is killed, too
     try:
         os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
         try:
@@ -159,22 +151,24 @@ def opened(path):
         except filelock.Timeout:
             warn(f'another process is writing {path}; waiting for it to end')
             lock.acquire()
-        file = open(path, 'ab', buffering=0)
     except OSError as e:
         fail(f'cannot write {path}: {e.strerror}; name another with --out')
-    with lock, file:
-        lock.release()                  # of the two times that it is held now
-        yield file
-
-
-def append(file, line):
-    """Add a line. Of one that the disk has no room for, what is there is removed when the command is run again."""
     try:
-        if file.write(line) < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(file.fileno())
+        yield
+    finally:
+        lock.release()
+
+
+def append(path, line, whole=None):
+    """Add a line; after the first so many bytes of the file, if whole is given."""
+    try:
+        with open(path, 'ab') as f:
+            f.truncate(whole)
+            f.write(line)
+            f.flush()
+            os.fsync(f.fileno())
     except OSError as e:
-        fail(f'cannot write {file.name}: {e.strerror}; the rows before are kept: run the same command again')
+        fail(f'cannot write {path}: {e.strerror}; {AGAIN}')
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -195,26 +189,24 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
     A job that fails is reported; the others go on, and then the script ends with status 1. If a process dies, it ends
     at once. The same command goes on from there.
     """
-    jobs = {identity(job, key): job for job in jobs}                     # a job that is given twice is one
-    layout = key, values, words, 'name another with --out'
+    run_of = operator.itemgetter(*key)
+    jobs = {run_of(job): job for job in jobs}                            # a job that is given twice is one
 
     def done():
-        content = read_file(path, layout[-1]) if os.path.exists(path) else b''
-        rows, whole = parsed_file(path, content, *layout)
-        return {identity(row, key): row for row in rows}, whole
+        content = read_file(path, 'name another with --out') if os.path.exists(path) else b''
+        rows, whole = parsed_file(path, content, key, values, words, 'name another with --out')
+        return {run_of(row): row for row in rows}, whole
 
     rows, _ = done()
     if jobs.keys() <= rows.keys():      # nothing to write: the file may be read-only
         return [rows[name] for name in jobs]
-    with opened(path) as file:
+    with locked(path):
         rows, whole = done()            # another process may have added some
         todo = [job for name, job in jobs.items() if name not in rows]
-        file.truncate(whole)
-        if whole == 0:
-            append(file, csv_line((*key, *values)))
+        append(path, b'' if whole else csv_line((*key, *values)), whole)
         failed = 0
         pool = on_cluster(cluster, threads) if cluster else on_this_machine(workers or cores(), threads)
-        with contextlib.closing(progress(total=len(jobs), initial=len(jobs) - len(todo), unit='run')) as bar, \
+        with contextlib.closing(cli.progress(total=len(jobs), initial=len(jobs) - len(todo), unit='run')) as bar, \
                 pool as submit:
             futures = {submit(work, job): job for job in todo}
             for future in as_completed(futures):
@@ -222,15 +214,14 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
                 try:
                     measured, error = future.result()
                     if not error:
-                        line = row_line(job, measured, key, values)
-                        rows[identity(job, key)] = parsed(line.decode(), key, values, words)
-                        append(file, line)
+                        line = csv_line([str(job[name]) for name in key] + [measured[name] for name in values])
+                        rows[run_of(job)] = parsed(line.decode(), key, values, words)
+                        append(path, line)
                         bar.update()
-                except BrokenProcessPool:
-                    fail('one of its processes was killed, perhaps as memory ran out; the rows before are kept: run '
-                         'the same command again')
+                except BrokenExecutor:
+                    fail(f'one of the processes was killed, perhaps as memory ran out; {AGAIN}')
                 except CancelledError:
-                    fail(f'the scheduler at {cluster} is gone; the rows before are kept: run the same command again')
+                    fail(f'the scheduler at {cluster} is gone; {AGAIN}')
                 except Exception as e:  # a worker of the cluster died too often, or the values are no row
                     error = one_line(e)
                 if error:
@@ -242,120 +233,89 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
     return [rows[name] for name in jobs]
 
 
-def row_line(job, measured, key, values):
-    """A run's line of the file; the key is written in full. Raises ValueError if it would not be one line."""
-    if set(measured) != set(values):
-        raise ValueError(f'its values are {", ".join(measured)}, not {", ".join(values)}')
-    line = csv_line((*(str(job[name]) for name in key), *(measured[name] for name in values)))
-    if line.count(b'\n') > 1:
-        raise ValueError('one of its values has a line break in it')
-    return line
+ONE = threading.Lock()
 
 
-def attempt(work, job):
-    """(what work measured, None), or (None, a line that says what went wrong). Uses one PyTorch thread."""
+def attempt(work, job, threads, scripts=None):
+    """
+    (what work measured, None), or (None, a line that says what went wrong), with one PyTorch thread; one attempt at a
+    time unless threads. scripts: version() of those who ask.
+    """
+    if scripts and scripts != version():
+        return None, 'a worker has other scripts, or older ones; start it anew'
     torch.set_num_threads(1)
     try:
-        return work(**job), None
+        with contextlib.nullcontext() if threads else ONE:
+            return work(**job), None
     except BaseException as e:          # SystemExit too, which would end a Dask worker
         return None, one_line(e)
 
 
 def one_line(e):
     """An exception and where it was raised, in one line; of cli.fail, the message alone."""
-    if isinstance(e, SystemExit):
-        return ' '.join(str(e).split())
-    where = [f' ({os.path.basename(frame.filename)}:{frame.lineno})' for frame in traceback.extract_tb(e.__traceback__)]
-    return ' '.join(f'{type(e).__name__}: {e}'.split())[:500] + ''.join(where[-1:])
+    frames = [] if isinstance(e, SystemExit) else traceback.extract_tb(e.__traceback__)[-1:]
+    text = str(e) if isinstance(e, SystemExit) else f'{type(e).__name__}: {e}'
+    return ' '.join(text.split())[:500] + ''.join(f' ({os.path.basename(f.filename)}:{f.lineno})' for f in frames)
 
 
 @contextlib.contextmanager
 def on_this_machine(workers, threads):
     """submit(work, job) -> future of attempt's result; workers at a time."""
-    if threads:
-        pool = ThreadPoolExecutor(workers)
-    else:
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), begin_process)
     others = multiprocessing.active_children()
+    pool = (ThreadPoolExecutor(workers) if threads else
+            ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), initializer=begin_process))
 
     def submit(work, job):
-        if threads:
-            return pool.submit(attempt, work, job)
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)           # a process that starts here inherits it
         try:
-            return pool.submit(attempt, work, job)
+            return pool.submit(attempt, work, job, threads)
         finally:
             signal.signal(signal.SIGINT, handler)
     try:
         yield submit
     except BaseException:
-        for process in multiprocessing.active_children():
-            if process not in others:
-                process.kill()
+        for process in set(multiprocessing.active_children()) - set(others):
+            process.kill()
         raise
     finally:
         pool.shutdown(wait=not threads, cancel_futures=True)
 
 
 def begin_process():
-    """What a process of the pool does first: it leaves Ctrl-C to its parent, and sees to it that it ends with it."""
+    """A process of the pool leaves Ctrl-C to its parent, and ends when that does, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def end_with_parent():
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# a cluster
-
-WORKERS = 'start them in the folder of the repository: python -m dask worker {} --nworkers auto --nthreads 1'
+    threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
 
 
 @contextlib.contextmanager
 def on_cluster(address, threads):
     """submit as of on_this_machine, on the workers of a Dask scheduler. A job whose worker dies is run on another."""
     from distributed import Client
+    start = 'start {} in the folder of the repository: python -m dask {}'
+    worker = start.format('workers', f'worker {address} --nworkers auto --nthreads 1')
     logging.disable(logging.CRITICAL)   # Dask's, of workers that come and go
     try:
         client = Client(**{'scheduler_file' if os.path.isfile(address) else 'address': address}, timeout=10)
     except Exception as e:              # OSError, TimeoutError, ValueError for what is no address
-        fail(f'no Dask scheduler answers at {address} ({type(e).__name__}); start one in the folder of the repository: '
-             'python -m dask scheduler')
-    end = threading.Event()
+        fail(f'no Dask scheduler answers at {address} ({type(e).__name__}); {start.format("one", "scheduler")}')
+    ended = threading.Event()
+
+    def watch():
+        while not ended.wait(3):
+            if client.status == 'running' and not client.nthreads():
+                warn(f'the scheduler at {address} has no worker; {worker}')
     try:
-        for where, run in ('scheduler', client.run_on_scheduler), ('workers', client.run):
-            try:
-                run(exec, 'import support.runs')
-            except ImportError as e:
-                fail(f'the {where} at {address}: {e}')
-        threading.Thread(target=watch, args=(client, address, end), daemon=True).start()
+        client.run_on_scheduler(exec, 'import support.runs')
+        client.run(exec, 'import support.runs')
+        threading.Thread(target=watch, daemon=True).start()
         executor = client.get_executor(pure=False)
-        yield lambda work, job: executor.submit(attempt_there, importable(work), job, threads, version())
+        yield lambda work, job: executor.submit(attempt, importable(work), job, threads, version())
+    except ImportError as e:
+        fail(f'the cluster at {address} does not find the scripts ({e}); {start.format("both", "scheduler")}; {worker}')
     finally:
-        end.set()
+        ended.set()
         client.close(timeout=2)
         logging.disable(logging.NOTSET)
-
-
-def watch(client, address, end):
-    """Say so when the cluster has no worker, until end is set."""
-    while not end.wait(3):
-        if client.status == 'running' and not client.nthreads():
-            warn(f'the scheduler at {address} has no worker; {WORKERS.format(address)}')
-
-
-ONE = threading.Lock()
-
-
-def attempt_there(work, job, threads, wanted):
-    """attempt in a worker of a cluster, one at a time if work must not run in threads."""
-    if version() != wanted:
-        return None, f'the worker on {socket.gethostname()} has other scripts, or older ones; start it anew'
-    with contextlib.nullcontext() if threads else ONE:
-        return attempt(work, job)
 
 
 @functools.cache
@@ -373,5 +333,5 @@ def importable(work):
     if work.__module__ != '__main__':
         return work
     main = sys.modules['__main__']
-    name = main.__spec__.name if main.__spec__ else os.path.splitext(os.path.basename(main.__file__))[0]
+    name = main.__spec__.name if main.__spec__ else Path(main.__file__).stem
     return getattr(importlib.import_module(name), work.__qualname__)
