@@ -2,3 +2,10 @@
 Beyond the paper's own script: comparisons, claims, pictures. Run them as `python -m experiments.NAME`. They need what
 requirements-experiments.txt names too.
 """
+import importlib.util
+import sys
+
+MISSING = [name for name in ('torch', 'numpy', 'matplotlib', 'PIL', 'scipy') if importlib.util.find_spec(name) is None]
+if MISSING:
+    message = f'experiments need {", ".join(MISSING)}; run: pip install -r requirements-experiments.txt'
+    raise (SystemExit if sys.argv[:1] == ['-m'] else ImportError)(message)       # -m: a script of ours starts

@@ -39,7 +39,7 @@ def run(main):
         status, message = 1, f'{os.path.basename(sys.argv[0])}: {e}; run: pip install -r requirements{kind}.txt'
     except BrokenPipeError:             # `python repro.py | head` ends without a word
         status, message = 1, ''
-        sys.stdout = open(os.devnull, 'w')                               # where Python flushes what is left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # where Python flushes what is left
     except SystemExit as e:
         status, message = (1, e.code) if isinstance(e.code, str) else (e.code or 0, '')
     except KeyboardInterrupt:
@@ -109,14 +109,8 @@ def parser(description, **options):
 # ---------------------------------------------------------------------------------------------------------------------
 # progress
 
-class Quiet:
-    """What progress gives where tqdm is missing: the same loop without a bar."""
-
-    def __init__(self, iterable=(), **_):
-        self.iterable = iterable
-
-    def __iter__(self):
-        return iter(self.iterable)
+class NoBar(list):
+    """What progress gives where tqdm is missing: the same loop."""
 
     def update(self):
         pass
@@ -124,10 +118,10 @@ class Quiet:
     clear = close = update
 
 
-def progress(*args, **kwargs):
+def progress(iterable=(), **options):
     """tqdm's progress bar, on a terminal only; no bar where tqdm is not installed."""
     try:
         from tqdm import tqdm
     except ImportError:
-        return Quiet(*args, **kwargs)
-    return tqdm(*args, disable=None, **kwargs)
+        return NoBar(iterable)
+    return tqdm(iterable, disable=None, **options)
