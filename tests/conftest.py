@@ -66,8 +66,9 @@ def call(module, *argv, cwd):
             cli.run(module.main)
         except SystemExit as e:
             status = e.code
-        except KeyboardInterrupt:       # which a process of its own would end with
+        except KeyboardInterrupt:       # left to the program that calls; in a process of its own:
             status = 130
+            print('interrupted', file=err)
     said, lines = (f.buffer.getvalue().decode() for f in (out, err))
     return SimpleNamespace(status=status, out=said, err=uncompiled(lines) + [str(w.message) for w in warned])
 

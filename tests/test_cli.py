@@ -111,7 +111,7 @@ def test_in_a_notebook(tiny):
     kernel, client = manager.start_new_kernel(kernel_name='python3', cwd=str(tiny))
 
     def execute(code, stop_at=None):
-        """What the cell printed, and the name of its exception; stopped, as by the button, once it has printed stop_at."""
+        """What a cell printed, and its exception's name; stopped, as by the button, once it has printed stop_at."""
         cell, printed = client.execute(code), ''
         while True:
             message = client.get_iopub_msg(timeout=100)
