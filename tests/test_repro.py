@@ -614,7 +614,7 @@ def test_a_file_that_cannot_be_replaced_is_refused_before_work_starts(name, tiny
     (tiny / 'run' / name).mkdir(parents=True)
     said = call(repro, '--dataset', TINY, '--passes', 1, '-o', 'run', cwd=tiny)
     assert (said.status, said.out) == (1, '') and said.err == [
-        f'repro.py: cannot write run/{name}: it is there, and not a file; name another']
+        f'repro.py: cannot write run/{name}: it is a folder; name another']
 
 
 def test_a_data_set_by_a_known_name_is_trained_on(tiny_mnist):
