@@ -36,9 +36,8 @@ def compared():
 @functools.cache
 def bench():
     """({what: microseconds}, the machine)."""
-    rows = files.read_table(os.path.join(ROOT, 'results', 'bench.csv'),
-                            'run: python -m experiments.bench --out results/bench.csv', what=str, seconds=cli.positive,
-                            machine=str)
+    rows = runs.read_rows(os.path.join(ROOT, 'results', 'bench.csv'), ('what', 'seconds', 'machine'), (),
+                          ('what', 'machine'), 'run: python -m experiments.bench --out results/bench.csv')
     return {row['what']: row['seconds'] * 1e6 for row in rows}, rows[0]['machine']
 
 
