@@ -160,7 +160,7 @@ def one_run(recipe, settings, dataset, seed):
     assert settings == runs.fingerprint(chosen)
     splits, draw, order = load(dataset), chosen.pop('draw', None), chosen.pop('order', None)
     if draw:
-        splits = prepro.drawn(splits, prepro.draw(splits, **draw))
+        splits = prepro.chosen(splits, prepro.draw(splits, **draw))
     try:
         net, seconds = trained(chosen, *shuffled(*splits['train'], order), seed)
     except repro.Diverged:
