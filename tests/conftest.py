@@ -172,7 +172,7 @@ def originals(*names):
 
 @pytest.fixture
 def mnist_root():
-    return originals(*(f'MNIST/raw/{name}' for name in prepro.MNIST_MD5))
+    return originals(*(f'MNIST/raw/{name}' for name in prepro.ORIGINALS['mnist'][1]))
 
 
 @pytest.fixture
