@@ -33,14 +33,12 @@ def table(path):
 def differences(room, row, rows):
     """[(name, in the table, now)] of the values that differ when the row's run is run again."""
     again = room.one_run(**{name: row[name] for name in room.KEY})
-    line = runs.csv_line([str(row[name]) for name in room.KEY] + [again[name] for name in room.VALUES]).decode()
-    again = runs.parsed(line, room.KEY, room.VALUES, room.WORDS)
     if getattr(room, 'in_minibatches', lambda row: False)(row):
         run = {name: row[name] for name in room.KEY if name != 'seed'}
         mean, sd, n, _ = runs.mean_sd([other['error'] for other in rows if run.items() <= other.items()])
         return [('error', f'{mean:.2f} +- {sd:.2f}', again['error'])] if abs(again['error'] - mean) > 4 * sd else []
     return [(name, row[name], again[name]) for name in room.VALUES
-            if not name.endswith('seconds') and str(row[name]) != str(again[name])]        # str: nan is nan
+            if not name.endswith('seconds') and runs.csv_line([row[name]]) != runs.csv_line([again[name]])]
 
 
 def main():

@@ -398,8 +398,8 @@ def test_closing_table_has_the_paper_the_reference_and_this_run(first_pass):
     rows = [line.split() for line in said.out.splitlines()]
     assert ['2.5e-03', '0.14%', '10', '1.8e-02', '5.00%', '102', '12.1%'] in [row[-7:] for row in rows]
     assert ['4.1e-03', '0.62%', '45', '2.8e-02', '4.09%', '82', '-'] in [row[-7:] for row in rows]
-    this, = (row for row in rows if row[:3] == ['mnist:', 'this', 'run'])
-    assert this[3:9] == ['6.3e-02', '9.00%', '656', '6.9e-02', '10.26%', '206']
+    this, = (row for row in rows if row[:4] == ['this', 'run,', 'on', 'mnist'])
+    assert this[4:10] == ['6.3e-02', '9.00%', '656', '6.9e-02', '10.26%', '206']
     assert re.fullmatch(r'1 pass over 7,291 digits took [\d.]+ s; in 1989, 23 over 7,291 took 3 days',
                         said.out.splitlines()[-1])
 
