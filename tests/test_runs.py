@@ -260,12 +260,12 @@ def test_a_process_waits_for_another_and_says_so(tmp_path, capfd):
     path, err = tmp_path / 'a.csv', ''
     with contextlib.ExitStack() as held, forked(functools.partial(run, path)):
         held.enter_context(runs.locked(str(path)))
-        while 'waiting' not in err:
+        while f'another process is writing {path}; waiting for it to end' not in err:
             time.sleep(0.01)
             err += capfd.readouterr().err
         assert not path.exists()
         held.close()
-    assert len(lines(path)) == 4 and err.endswith(f'another process is writing {path}; waiting for it to end\n')
+    assert len(lines(path)) == 4
 
 
 @pytest.mark.slow
@@ -326,7 +326,7 @@ def test_interrupted(how, tmp_path):
     start = time.perf_counter()
     os.killpg(p.pid, signal.SIGINT)
     err = p.communicate(timeout=30)[1]
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 20                              # the runs take 60 s
     assert p.returncode == 130 and err == 'interrupted\n'
     assert len((tmp_path / 'a.csv').read_text().splitlines()) == 4
     with pytest.raises(ProcessLookupError):                              # nobody of them is left
@@ -434,7 +434,9 @@ def test_a_cluster_that_was_started_elsewhere(dask, tmp_path, capsys):
     address, start = dask
     start_scheduler(*dask)
     start('worker', cwd=tmp_path)
-    time.sleep(5)
+    from distributed import Client
+    with Client(address) as client:
+        client.wait_for_workers(1, timeout=60)
     text = message(capsys, run, tmp_path / 'a.csv', cluster=address)
     assert "No module named 'support'" in text and 'in the folder of the repository: python -m dask' in text
 
