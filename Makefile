@@ -70,6 +70,6 @@ $(VENV)/installed: requirements.txt
 	@$(RUN) -c 'import importlib.metadata as m; print("PyTorch", m.version("torch"))'
 	@touch $@
 
-$(VENV)/installed-experiments $(VENV)/installed-dev: $(VENV)/installed-%: requirements-%.txt $(VENV)/installed
+$(VENV)/installed-experiments $(VENV)/installed-dev: $(VENV)/installed-%: requirements-%.txt $(VENV)/installed requirements-experiments.txt
 	$(PIP) -r $<
 	@touch $@
