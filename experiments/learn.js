@@ -1,9 +1,9 @@
 /*
- * The net of 1989 and its training: repro.py's Net, train_pass and measure, and prepro.py's tensors, one pattern at a time,
- * under the same names. page.py puts this script into the page, which runs it twice: to read what is drawn, and in a
- * worker, to train while the page stays live (see work, at the end).
+ * The net of 1989 and its training, one pattern at a time: repro.py's Net, train_pass and measure, and prepro.py's
+ * tensors, under the same names. Flat arrays, and nothing is allocated while it learns: all numbers of a layer lie in
+ * one Float32Array, unit (m, r, c) of maps of n x n at (m*n + r)*n + c.
  *
- * All numbers of a layer lie in one Float32Array, rows within maps: unit (m, r, c) of n x n is number (m*n + r)*n + c.
+ * page.py puts this script into the page, which runs it twice: to read what is drawn, and in a worker, to learn.
  */
 'use strict';
 const BACKGROUND = -1;          // what windows see beyond the border of the image, or of a map of H1
@@ -11,14 +11,15 @@ const BACKGROUND = -1;          // what windows see beyond the border of the ima
 // --------------------------------------------------------------------------------------------------------------------
 // Section 2, the data
 
-/** A digit's n x n bytes as the net's image, 16x16 in [-1, 1]: from 28x28, each pixel from the four around its center. */
+/** A digit's n x n bytes as an image of 16x16 in [-1, 1]; from 28x28, each pixel from the four around its center. */
 function tensor(bytes, n) {
     if (n === 16)
         return Float32Array.from(bytes, v => v / 127.5 - 1);
     return Float32Array.from({length: 256}, (_, p) => {
-        const v = ((p >> 4) + .5) * n / 16 - .5, u = ((p & 15) + .5) * n / 16 - .5;
-        const i = Math.floor(v), j = Math.floor(u), row = k => (1 - (u - j)) * bytes[n*k + j] + (u - j) * bytes[n*k + j + 1];
-        return ((1 - (v - i)) * row(i) + (v - i) * row(i + 1)) / 127.5 - 1;
+        const y = ((p >> 4) + .5) * n / 16 - .5, x = ((p & 15) + .5) * n / 16 - .5, dy = y % 1, dx = x % 1;
+        const i = n * Math.floor(y) + Math.floor(x);
+        return ((1 - dy) * ((1 - dx) * bytes[i] + dx * bytes[i + 1])
+            + dy * ((1 - dx) * bytes[i + n] + dx * bytes[i + n + 1])) / 127.5 - 1;
     });
 }
 
@@ -73,7 +74,8 @@ class Net {
 
     /** Section 4: weights uniform in [-2.4/F, 2.4/F], F a unit's fan-in, or with root over F's square root. */
     initialize({seed, root, out_bias}) {
-        const random = generator(seed), fan_in = {H1w: 25, H2w: 25 * this.table[0].length, H3w: this.H2.length, outw: 30};
+        const random = generator(seed), seen = this.table[0].length;
+        const fan_in = {H1w: 25, H2w: 25 * seen, H3w: this.H2.length, outw: 30};
         this.parameters.fill(0);
         for (const [name, F] of Object.entries(fan_in))              // fround: as PyTorch does, step by step
             this[name].forEach((_, i, w) => {
@@ -132,8 +134,8 @@ class Net {
     // Section 4, learning
 
     /**
-     * One presentation: the weights updated by w -= rate dE/dw, E the cost of this pattern, the mean squared error of the
-     * outputs for image x, where the targets are t. Returns E.
+     * One presentation: update the weights by w -= rate dE/dw, E the cost of this pattern: the mean squared error of
+     * the outputs for image x, where the targets are t. Returns E.
      */
     learn(x, t, rate) {
         const E = this.layers(x).backward(t), {parameters, gradients} = this;
@@ -161,7 +163,7 @@ class Net {
         return E;
     }
 
-    /** Back through a fully connected layer: from its units' deltas its gradient, and the deltas of the units x below. */
+    /** Back through a fully connected layer: from its units' deltas its gradient, and the deltas of units x below. */
     fullBack(x, w, delta, gradient, below) {
         for (let k = 0, i = 0; k < x.length; k++) {
             let e = 0;
@@ -216,10 +218,10 @@ function windowsBack(x, side, table, w, delta, gradient, e) {
 function measure(net, X, labels) {
     let loss = 0, misses = 0, least = null, rejection = 100, wrong = 0;
     const read = X.map((x, i) => {
-        const {out} = net.layers(x), a = out.indexOf(Math.max(...out)), margin = out[a] - Math.max(...out.filter((_, j) => j !== a));
-        out.forEach((y, j) => { loss += (y - (j === labels[i] ? net.level : -net.level)) ** 2 / 10 / X.length; });
+        const {out} = net.layers(x), a = out.indexOf(Math.max(...out));
+        out.forEach((y, j) => { loss += (net.level * (j === labels[i] ? 1 : -1) - y) ** 2 / 10 / X.length; });
         misses += a !== labels[i];
-        return {margin, wrong: a !== labels[i]};
+        return {wrong: a !== labels[i], margin: out[a] - Math.max(...out.filter((_, j) => j !== a))};
     });
     read.sort((a, b) => b.margin - a.margin).forEach((digit, n) => {
         wrong += digit.wrong;           // of the n + 1 digits accepted at this margin
@@ -227,66 +229,4 @@ function measure(net, X, labels) {
             [least, rejection] = [digit.margin, 100 - 100 * (n + 1) / X.length];
     });
     return {loss, error: 100 * misses / X.length, misses, rejection, least};
-}
-
-// --------------------------------------------------------------------------------------------------------------------
-// in the worker
-
-/**
- * Train as the page's messages ask: {start: settings}, the first with {digits}; {training}, whether to go on by itself;
- * {pace}, how many patterns a second; {step: true}, one pattern. After each slice of time post what there is to show.
- */
-function work() {
-    const SLICE = 60;                   // ms
-    let digits, settings, net, targets, presentations, seconds, rows, pattern, training = false, pace = Infinity, timer;
-
-    /** Present up to n patterns, as far as this slice of time and this pass go. */
-    function train(n) {
-        const {X, labels} = digits.train, began = performance.now();
-        let i;
-        do {
-            i = presentations++ % X.length;
-            net.learn(X[i], targets[labels[i]], settings.rate);
-        } while (--n > 0 && presentations % X.length && performance.now() - began < SLICE);
-        seconds += (performance.now() - began) / 1000;
-        pattern = {x: X[i], label: labels[i], out: net.out.slice()};
-        if (presentations % X.length === 0)
-            addRow();
-        training &&= presentations !== settings.passes * X.length;   // may be set going again after that
-        post();
-    }
-
-    function addRow() {
-        const [train, test] = [digits.train, digits.test].map(({X, labels}) => measure(net, X, labels));
-        rows.push({pass: presentations / digits.train.X.length, train, test});
-    }
-
-    function post() {
-        postMessage({settings, parameters: net.parameters, presentations, seconds, rows, pattern, training});
-        clearTimeout(timer);
-        if (training)
-            timer = setTimeout(train, pace === Infinity ? 0 : Math.max(1000 / pace, 100), Math.max(pace / 10, 1));
-    }
-
-    onmessage = ({data: message}) => {
-        if (message.digits) {
-            digits = message.digits;
-            for (const split of Object.values(digits))
-                split.X = Array.from(split.labels, (_, i) => tensor(split.images.subarray(i * split.side ** 2, (i + 1) * split.side ** 2), split.side));
-        }
-        if (message.start) {
-            settings = message.start;
-            net = new Net(settings);
-            net.initialize(settings);
-            targets = Array.from({length: 10}, (_, c) => Float32Array.from({length: 10}, (_, j) => (j === c ? 1 : -1) * settings.level));
-            [presentations, seconds, rows, pattern] = [0, 0, [], null];
-            addRow();
-        }
-        pace = message.pace ?? pace;
-        training = message.training ?? training;
-        if (message.step)
-            train(1);
-        else
-            post();
-    };
 }

@@ -12,8 +12,8 @@ be in data/, as prepro.py makes them. Without a RUN, two nets are trained first,
 as repro.py trains them: `reference` on MNIST and, if there is a data/usps,
 `paper` on USPS.
 
-The template is experiments/page.html; the net and its training in JavaScript
-are experiments/learn.js. Put into the page are the nets' weights, their test
+The template is experiments/page.html; the net and its training, in JavaScript,
+are experiments/learn.js, and what shows it experiments/watch.js. Put into them are the nets' weights, their test
 errors and the margins below which they reject (see predict.py), a few test
 digits of MNIST to click, the constants of predict.py, and all digits that the
 page's own net learns: the embedded ones of MNIST, or USPS's, which are not ours
@@ -23,6 +23,7 @@ import base64
 import json
 import math
 import os
+import re
 import zlib
 
 import numpy as np
@@ -35,8 +36,8 @@ from support import cli, files
 
 OUT = os.path.join('results', 'page.html')
 OUT_USPS = os.path.join('out', 'page-usps.html')
-TEMPLATE, LEARN = (os.path.join(os.path.dirname(os.path.abspath(__file__)), name) for name in ('page.html', 'learn.js'))
-PLACE, LEARN_PLACE = '"put here by page.py"', '"learn.js, put here by page.py"'    # in the template
+HERE = os.path.dirname(os.path.abspath(__file__))
+PLACE = '"put here by page.py"'         # in the template: what the data replaces
 DEFAULT = ('reference', 'mnist'), ('paper', 'usps')
 SEED = 1337                             # repro.py's default
 MISREAD = 4                             # how many of the digits to click are ones that the first net misreads
@@ -127,9 +128,9 @@ def to_learn(dataset):
     if dataset == 'mnist':
         splits = prepro.embedded()
     else:
-        splits = {split: (((X[:, 0].numpy() + 1) * 127.5).round().astype(np.uint8), Y.argmax(1).numpy().astype(np.uint8))
+        splits = {split: (((X[:, 0] + 1) * 127.5).round().byte().numpy(), Y.argmax(1).byte().numpy())
                   for split, (X, Y) in files.load_digits(dataset).items()}
-    published = {'the paper, 1989': repro.PAPER, 'reproduction, 2022': repro.REFERENCE}
+    published = {'the paper': repro.PAPER, 'the 2022 reproduction': repro.REFERENCE}
     return {
         'dataset': dataset.upper(), 'way': predict.way(dataset), 'settings': repro.RECIPES['reference'], 'seed': SEED,
         'days': repro.DAYS, 'n': len(splits['train'][1]), 'n_test': len(splits['test'][1]),
@@ -145,11 +146,12 @@ def constants():
     return {'WORK': predict.WORK, 'CONTRAST': predict.CONTRAST, 'PALE': predict.PALE, 'WAYS': predict.WAYS}
 
 
-def filled(template, learn, data):
-    """The template with learn.js and the data in it, as JSON without `<`: HTML would take </script> for the end."""
-    text = json.dumps(data, separators=(',', ':'), allow_nan=False).replace('<', '\\u003c')
-    assert template.count(PLACE) == template.count(LEARN_PLACE) == 1 and '</script' not in learn
-    return template.replace(LEARN_PLACE, f'\n{learn}').replace(PLACE, text)
+def page(data):
+    """The page: page.html with its scripts in it, and the data, as JSON without `<`: HTML would take </script> for one."""
+    def source(name):
+        return files.read_file(os.path.join(HERE, name), '`git checkout experiments` brings it back').decode()
+    text = re.sub(r' src="(.*\.js)">', lambda script: f'>\n{source(script[1])}', source('page.html'))
+    return text.replace(PLACE, json.dumps(data, separators=(',', ':'), allow_nan=False).replace('<', '\\u003c'))
 
 
 def main():
@@ -176,11 +178,9 @@ def main():
                      'python prepro.py --dataset usps')
     data = {'nets': [described(*net) for net in nets], 'digits': to_click(*nets[0][:2]), 'learning': learning,
             'constants': constants()}
-    template, learn = (files.read_file(path, '`git checkout experiments` brings it back').decode()
-                       for path in (TEMPLATE, LEARN))
-    page = filled(template, learn, data).encode()
-    files.write_file(out, page)
-    print(f'{out}: {len(page) / 1000:.0f} kB')
+    html = page(data).encode()
+    files.write_file(out, html)
+    print(f'{out}: {len(html) / 1000:.0f} kB')
 
 
 if __name__ == '__main__':
