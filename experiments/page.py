@@ -147,7 +147,7 @@ def constants():
 
 
 def page(data):
-    """The page: page.html with its scripts in it, and the data, as JSON without `<`: HTML would take </script> for one."""
+    """The page: page.html, its scripts, and the data as JSON without `<`: HTML would take </script> for the end."""
     def source(name):
         return files.read_file(os.path.join(HERE, name), '`git checkout experiments` brings it back').decode()
     text = re.sub(r' src="(.*\.js)">', lambda script: f'>\n{source(script[1])}', source('page.html'))

@@ -72,24 +72,26 @@ function work() {
 // in the page
 
 const PACES = [1, 10, 100, 1000, Infinity];                          // patterns a second
-const CHOICES = {                       // a setting's name: its label, what may be chosen, and the paper's word on it
-    rate: ['learning rate', Object.fromEntries([.003, .01, .03, .1, .3, 1].map(rate => [rate, {rate}])),
-           'Gradient descent has to be given one. The paper\u2019s \u201cspecial version of Newton\u2019s algorithm\u201d '
-           + 'finds one for each weight, and \u201cconverges reliably without requiring extensive adjustments\u201d.'],
-    level: ['targets', Object.fromEntries([1, .9, .8, .7, .5].map(level => [`\u00b1${level}`, {level}])),
-            'They lie \u201cwithin the quasilinear range of the sigmoid\u201d, so that outputs stay out of its flat spot.'],
-    unit: ['unit', {'tanh s': {A: 1, S: 1}, '1.7159 tanh \u2154s': {A: 1.7159, S: 2/3}},
+const CHOICES = {                       // name: its label, what may be chosen, and the paper's word on it
+    rate: ['learning rate', [.003, .01, .03, .1, .3, 1].map(rate => [`${rate}`, {rate}]),
+           'Gradient descent has to be given one. The paper\u2019s \u201cspecial version of Newton\u2019s '
+           + 'algorithm\u201d finds one for each weight, and \u201cconverges reliably without requiring extensive '
+           + 'adjustments\u201d.'],
+    level: ['targets', [1, .9, .8, .7, .5].map(level => [`\u00b1${level}`, {level}]),
+            'They lie \u201cwithin the quasilinear range of the sigmoid\u201d, so that outputs stay out of its flat '
+            + 'spot.'],
+    squash: ['unit', [['tanh s', {A: 1, S: 1}], ['1.7159 tanh \u2154s', {A: 1.7159, S: 2/3}]],
            'A \u201cscaled hyperbolic tangent\u201d. The second is the one that LeCun gave elsewhere.'],
-    range: ['initial weights', {'\u00b12.4/\u221aF': {root: true}, '\u00b12.4/F': {root: false}},
+    initial: ['initial weights', [['\u00b12.4/\u221aF', {root: true}], ['\u00b12.4/F', {root: false}]],
             'F is the fan-in. The paper has the second: it \u201ctends to keep the total inputs within the operating '
             + 'range of the sigmoid\u201d.']};
 const settings = {...learning.settings, seed: learning.seed};
-const learner = Object.assign(new Net(settings), {way: learning.way, least: null, learned: null});
+const learner = Object.assign(new Net(settings), {way: learning.way, least: null, state: null});
 let worker;
 
-/** What the worker has posted: its weights become those of the learner. */
-function learned({data}) {
-    learner.learned = data;
+/** Take over what the worker has posted: its weights become those of the learner. */
+function receive({data}) {
+    learner.state = data;
     Object.assign(learner, {A: data.settings.A, S: data.settings.S, level: data.settings.level});
     learner.parameters.set(data.parameters);
     learner.test = data.rows.at(-1).test;
@@ -98,40 +100,40 @@ function learned({data}) {
         update();
 }
 
-const unpacked = async text => new Uint8Array(await new Response(
+const inflate = async text => new Uint8Array(await new Response(
     new Blob([bytes(text)]).stream().pipeThrough(new DecompressionStream('deflate'))).arrayBuffer());
 
 /** Start the worker, which has learn.js, and give it the digits. */
-async function employ() {
+async function startWorker() {
     worker = new Worker(URL.createObjectURL(new Blob([$('learn').textContent, `(${work})();`])));
-    worker.onmessage = learned;
+    worker.onmessage = receive;
     const {train, test, side} = learning.digits, split = async ({images, labels}) =>
-        ({images: await unpacked(images), labels: await unpacked(labels), side});
-    worker.postMessage({digits: {train: await split(train), test: await split(test)}, start: settings, pace: PACES[$('pace').value]});
+        ({images: await inflate(images), labels: await inflate(labels), side});
+    worker.postMessage({digits: {train: await split(train), test: await split(test)}, start: settings,
+                        pace: PACES[$('pace').value]});
 }
 
 const duration = hours => hours < 1 ? `${(60 * hours).toFixed(0)} minutes` : hours < 48 ? `${hours.toFixed(0)} hours`
     : `${+(hours / 24).toFixed(1)} days`;
 
 function showLearning() {
-    if (!learner.learned)
+    if (!learner.state)
         return;
-    const {presentations, seconds, rows, pattern, training, settings: {seed, level, passes}} = learner.learned;
+    const {presentations, seconds, rows, pattern, training, settings: {seed, level, passes}} = learner.state;
     const {pass, train, test} = rows.at(-1), hours = 24 * learning.days * presentations / (passes * learning.n);
     say('train', training ? 'Pause' : presentations ? 'Go on' : 'Train');
     const count = (n, passes) => `${n.toLocaleString('en')} presentations, ${passes} passes`;
     say('clock', presentations === 0
-        ? `In 1989 ${count(passes * learning.n, passes)}, took ${learning.days} days.`
+        ? `${count(passes * learning.n, passes)}: ${learning.days} days in 1989.`
         : `${count(presentations, +(presentations / learning.n).toFixed(1))}: here `
             + `${seconds.toFixed(seconds < 10 ? 1 : 0)} s; in 1989 ${duration(hours)}.`);
-    say('tested', (pass ? `After pass ${pass}` : 'With random weights') + ` it misreads ${test.error.toFixed(2)}% of `
-        + `${learning.n_test} test digits; ` + afterRejection(test));
-    say('recipe', `Seed ${seed}. The 2022 reproduction\u2019s settings, unless you choose others.`);
+    sayTested(pass ? `After pass ${pass}` : 'With random weights', test, learning.n_test,
+              `Seed ${seed}; the 2022 reproduction\u2019s settings, unless you choose others.`);
     // the cost of the best outputs that are the same for every digit, one of ten targets being +level
     const blind = .36 * level ** 2;
     say('diverged', pass === 0 || train.loss < blind ? ''
-        : `It diverges: after pass ${pass} the cost is ${train.loss.toFixed(2)}; outputs that are the same for every digit `
-            + `reach ${blind.toFixed(2)}. The rate is too large: choose a smaller one.`);
+        : `It diverges: after pass ${pass} the cost is ${train.loss.toFixed(2)}; outputs that are the same for every `
+            + `digit reach ${blind.toFixed(2)}. The rate is too large: choose a smaller one.`);
     drawCurve(rows, Math.max(passes, pass));
     $('last').getContext('2d').putImageData(new ImageData(new Uint8ClampedArray(
         range(256, i => 127.5 * ((pattern?.x[i] ?? BACKGROUND) + 1)).flatMap(v => [v, v, v, 255])), 16, 16), 0, 0);
@@ -159,8 +161,8 @@ function drawCurve(rows, last) {
     say('testError', `test ${test.error.toFixed(2)}`);
 }
 
-const command = message => learner.learned && worker.postMessage(message);    // once it has the digits
-$('train').onclick = () => command({training: !learner.learned?.training});
+const command = message => learner.state && worker.postMessage(message);    // once it has the digits
+$('train').onclick = () => command({training: !learner.state?.training});
 $('step').onclick = () => command({training: false, step: true});
 $('again').onclick = () => command({training: false, start: settings});
 $('renew').onclick = () => {
@@ -177,10 +179,10 @@ $('marks').textContent = `At pass ${settings.passes}: ${Object.keys(learning.pub
     .map((name, i) => `${'\u25cb\u25b3'[i]} ${name}`).join(', ')}`;
 for (const [name, [label, options, word]] of Object.entries(CHOICES)) {
     const select = element('select', {id: name, ariaLabel: label}), cell = element('label');
-    select.append(...Object.entries(options).map(([text, change]) => element('option', {
-        textContent: text, value: text, selected: Object.keys(change).every(key => change[key] === settings[key])})));
+    select.append(...options.map(([text, change]) => element('option', {
+        textContent: text, selected: Object.keys(change).every(key => change[key] === settings[key])})));
     select.onchange = () => {
-        Object.assign(settings, options[select.value]);
+        Object.assign(settings, options[select.selectedIndex][1]);
         command({start: settings});
         sayChoices();
     };
@@ -189,7 +191,7 @@ for (const [name, [label, options, word]] of Object.entries(CHOICES)) {
 }
 
 function sayChoices() {
-    document.querySelector('summary').textContent =
-        `Settings: rate ${$('rate').value}, targets ${$('level').value}, ${$('unit').value}, ${$('range').value}`;
+    document.querySelector('summary').textContent = `Settings: rate ${$('rate').value}, targets ${$('level').value}, `
+        + `${$('squash').value}, ${$('initial').value}`;
 }
 sayChoices();

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+import zlib
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 
 import prepro
 import repro
-from conftest import REPO, TINY, call, files, refused
+from conftest import REPO, TINY, call, files, refused, write_digits
 from experiments import page, predict
 from support import files as support_files
 
@@ -30,8 +31,8 @@ def data_of(html):
 def unpacked(net):
     """A net of a page as repro.Net, from its weights."""
     plain = repro.Net(table=net['table'], A=net['A'], S=net['S'], level=net['level'])
-    plain.load_state_dict({name: torch.from_numpy(np.frombuffer(base64.b64decode(w['float32']), '<f4').copy())
-                           .reshape(w['shape']) for name, w in net['weights'].items()})
+    plain.load_state_dict({name: torch.tensor(np.frombuffer(base64.b64decode(net['weights'][name]), '<f4'))
+                           .reshape(t.shape) for name, t in plain.state_dict().items()})
     return plain
 
 
@@ -50,14 +51,18 @@ def digits_of(n, request):
 # the committed page
 
 def test_the_page_is_the_template_with_its_data_in_it():
-    with open(page.TEMPLATE, encoding='utf-8') as f:
-        assert page.filled(f.read(), DATA) == HTML, 'run: python -m experiments.page'
+    assert page.page(DATA) == HTML, 'run: python -m experiments.page'
     assert [(net['recipe'], net['dataset'].lower()) for net in DATA['nets']] == list(page.DEFAULT)
-    assert len(HTML.encode()) < 300_000
+    assert len(HTML.encode()) <= 2_500_000
 
 
-def test_its_constants_are_those_of_the_scripts():
+def test_its_constants_and_the_digits_to_learn_are_those_of_the_scripts():
     assert DATA['constants'] == page.constants()
+    learning = DATA['learning']
+    for split, arrays in prepro.embedded().items():
+        for name, array in zip(('images', 'labels'), arrays):
+            assert zlib.decompress(base64.b64decode(learning['digits'][split][name])) == array.tobytes()
+    assert learning | page.to_learn('mnist') | {'digits': 0} == learning | {'digits': 0}
 
 
 @NETS
@@ -120,6 +125,16 @@ def test_without_a_run_the_recipes_are_trained_as_repro_does(tiny_mnist, monkeyp
         assert torch.equal(t, state[name])
     call(page, cwd=tiny_mnist)
     assert (tiny_mnist / page.OUT).read_bytes() == html
+
+
+def test_a_page_may_learn_the_paper_s_digits(tiny, any_digits):
+    X, Y = write_digits(tiny, 'usps', 40, 20)['train']
+    save_run(tiny / 'run', dataset='usps')
+    assert call(page, 'run', '--dataset', 'usps', cwd=tiny).status == 0
+    learning = data_of((tiny / page.OUT_USPS).read_text(encoding='utf-8'))['learning']
+    assert (learning['dataset'], learning['n'], learning['digits']['side']) == ('USPS', 40, 16)
+    images = np.frombuffer(zlib.decompress(base64.b64decode(learning['digits']['train']['images'])), np.uint8)
+    assert np.abs(images / 127.5 - 1 - X.flatten().numpy()).max() <= 1 / 255
 
 
 def test_a_name_cannot_end_the_script(tiny):
@@ -260,9 +275,9 @@ def test_outputs_and_answers_are_pytorch_s(browser, n, request):
     X = digits_of(n, request)[0][:200]
     found = browser.execute_script('''
         return arguments[1].map(x => {
-            const {out} = layers(nets[arguments[0]], x), {a, b, margin, rejected} = answer(nets[arguments[0]], out);
-            return {out, a, margin, rejected};
-        });''', n, X[:, 0].tolist())
+            const net = nets[arguments[0]], {out} = net.layers(x), {a, margin, rejected} = answer(net, out);
+            return {out: [...out], a, margin, rejected};
+        });''', n, X.flatten(1).tolist())
     out = repro.outputs(unpacked(net), X)
     assert np.abs(np.array([f['out'] for f in found]) - out.numpy()).max() < 1e-5
     assert [f['a'] for f in found] == out.argmax(1).tolist()
@@ -285,10 +300,10 @@ def test_strokes_are_normalized_as_predict_does(browser, strokes):
     click(browser, '#clear')
     pointer(browser, '#pad', strokes)
     found = browser.execute_script('''
-        return [document.getElementById("pad").toDataURL(), nets.map(other => { net = other; return seen(); })];''')
+        return [document.getElementById("pad").toDataURL(), nets.map(other => { net = other; return [...seen()]; })];''')
     picture = Image.open(io.BytesIO(base64.b64decode(found[0].partition(',')[2])))
     for net, seen in zip(DATA['nets'], found[1]):
-        X = predict.normalized(predict.ink(predict.gray(picture)), net['dataset'].lower())[0, 0].numpy()
+        X = predict.normalized(predict.ink(predict.gray(picture)), net['dataset'].lower()).flatten().numpy()
         assert X.max() > 0.5
         assert np.abs(np.array(seen) - X).max() <= 2 / 255 + 1e-6        # of a range of 2, from -1 to +1
 
@@ -340,7 +355,7 @@ def test_a_scribble_is_rejected_with_the_margin_and_what_it_takes(browser):
         click(browser, '#clear')
         pointer(browser, '#pad', SCRIBBLE)
         assert said(browser) == 'rejected'
-        margin = browser.execute_script('return answer(net, layers(net, seen()).out).margin')
+        margin = browser.execute_script('return answer(net, net.layers(seen()).out).margin')
         text = browser.find_element('id', 'margin').text
         assert text.startswith('Most like') and f': {margin:.2f} (rejected below {net["least"]:.2f})' in text
 
@@ -351,10 +366,10 @@ def test_a_switch_shows_the_other_net(browser, n):
     switch(browser, n)
     net = DATA['nets'][n]
     assert f'{net["test"]["error"]:.2f}%' in browser.find_element('id', 'tested').text
-    assert f'(seed {net["seed"]})' in browser.find_element('id', 'tested').text
+    assert f'seed {net["seed"]}' in browser.find_element('id', 'tested').text
     assert net['settings'] == browser.find_element('id', 'recipe').text
-    shown = [float(e.get_attribute('aria-valuenow')) for e in browser.find_elements('css selector', '.output')]
-    out = browser.execute_script(f'return layers(nets[{n}], seen()).out')
+    shown = [float(e.get_attribute('aria-valuenow')) for e in browser.find_elements('css selector', '#outputs .output')]
+    out = browser.execute_script(f'return [...nets[{n}].layers(seen()).out]')
     assert shown == pytest.approx(out, abs=0.0051)
 
 
@@ -404,7 +419,7 @@ def test_a_unit_that_is_pointed_at_shows_its_window_and_weights(browser, kind):
     press = kind == 'touch'
     net = unpacked(DATA['nets'][0])
     with torch.no_grad():
-        H1, H2, _, _ = net.layers(torch.tensor(browser.execute_script('return seen()'))[None, None])
+        H1, H2, _, _ = net.layers(torch.tensor(browser.execute_script('return [...seen()]')).view(1, 1, 16, 16))
     border = 2
 
     pointer(browser, '#H1', [[cell(browser, 'H1', 3, 4, 5)]], kind, press)
@@ -421,13 +436,13 @@ def test_a_unit_that_is_pointed_at_shows_its_window_and_weights(browser, kind):
     assert shown_weights(browser) == pytest.approx(net.H2w[6].flatten().tolist())
 
     pointer(browser, '#image', [[cell(browser, 'image', 0, 8, 9)]], kind, press)
-    value = browser.execute_script('return seen()[8][9]')
+    value = browser.execute_script('return seen()[16*8 + 9]')
     assert f'image, row 8, column 9: {value:+.2f}' in browser.find_element('id', 'which').text.replace('\u2212', '-')
     assert marked(browser, 'H1') is None
 
 
 def shown_weights(browser):
-    return np.ravel(browser.execute_script('return SHEETS.weights.maps')).tolist()
+    return browser.execute_script('return [...SHEETS.weights.values]')
 
 
 def test_tab_goes_to_everything_in_its_order(browser):
@@ -452,21 +467,21 @@ def test_units_are_gone_through_by_keyboard(browser):
     assert which.text.startswith('H1, map 9, row 7, column 1')
 
 
-NAMES = '''
-    return [...document.querySelectorAll("button, input, canvas[tabindex]")].map(
-        e => e.ariaLabel || e.labels?.[0]?.textContent || e.textContent);'''
-
-
 def test_what_can_be_operated_has_a_name_and_the_answer_is_announced(browser):
-    names = browser.execute_script(NAMES)
-    assert len(names) == 1 + 1 + len(DATA['nets']) + len(DATA['digits']) + 5 and all(names)
+    choose_learner(browser)
+    names = browser.execute_script('''
+        return [...document.querySelectorAll("button, input, select, canvas[tabindex]")].map(
+            e => e.ariaLabel || e.labels?.[0]?.textContent || e.textContent);''')
+    assert len(names) == 4 + 2 + 4 + 1 + len(DATA['nets']) + 1 + len(DATA['digits']) + 5 and all(names)
     assert browser.find_element('id', 'said').get_attribute('aria-live') == 'polite'
-    assert [e.get_attribute('role') for e in browser.find_elements('css selector', '.output')] == ['meter'] * 10
+    assert [e.get_attribute('role') for e in browser.find_elements('css selector', '.output')] == ['meter'] * 20
 
 
-@pytest.mark.parametrize('width', [1200, 900, 320])                      # one of each layout
+@pytest.mark.parametrize('width', [1200, 900, 390, 320])
 def test_it_fits_the_window(browser, width):
     opened(browser, width, touch=width <= 400)
+    choose_learner(browser)
+    browser.execute_script('document.querySelector("details").open = true')
     assert browser.execute_script('return document.documentElement.scrollWidth') <= width
     narrow = browser.execute_script('''
         return [...document.querySelectorAll("section, canvas, button, p")].filter(
@@ -478,8 +493,8 @@ COLORS = '''
     const over = e => { for (; e; e = e.parentElement) {
         const color = getComputedStyle(e).backgroundColor;
         if (!color.endsWith(", 0)")) return color; } };
-    return [...document.querySelectorAll("h1, h2, small, p, a, label, button span, .output span, figcaption")].filter(
-        e => e.textContent && e.checkVisibility()).map(
+    return [...document.querySelectorAll("h1, h2, small, b, p, a, label, summary, button span, .output span, figcaption")].filter(
+        e => e.textContent.trim() && e.checkVisibility()).map(
         e => [e.textContent, getComputedStyle(e).color, over(e)]);'''
 
 
@@ -492,9 +507,193 @@ def luminance(color):
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 def test_text_can_be_read_in_light_and_dark(browser, scheme):
     opened(browser, 1200, scheme=scheme)
+    choose_learner(browser)
+    browser.execute_script('document.querySelector("details").open = true')
     found = browser.execute_script(COLORS)
     for text, color, behind in found:
         low, high = sorted(map(luminance, (color, behind)))
         assert (high + 0.05) / (low + 0.05) >= 4.5, (text, color, behind)
     body = luminance(browser.execute_script('return getComputedStyle(document.body).backgroundColor'))
     assert (body > 0.5) == (scheme == 'light')
+
+
+def test_on_a_phone_the_answer_is_in_view_beside_the_square(browser):
+    opened(browser, 390, 664, touch=True)
+    click(browser, '#clear')
+    pointer(browser, '#pad', STROKES[3], 'touch')
+    assert said(browser) == '3'
+    for name in 'pad', 'class', 'margin', 'clear':
+        assert in_view(browser, name)
+
+
+def test_on_a_phone_what_is_said_of_a_unit_hides_neither_it_nor_the_image(browser):
+    opened(browser, 390, 844, touch=True)
+    for sheet in 'H1', 'H2', 'H3':
+        pointer(browser, f'#{sheet}', [[cell(browser, sheet, 6, 0, 0)]], 'touch')
+        assert f'{sheet}, ' in browser.find_element('id', 'which').text
+        for name in 'unit', 'image', sheet:
+            assert in_view(browser, name)
+        boxes = [browser.find_element('id', name).rect for name in ('unit', 'image', sheet)]
+        for i, a in enumerate(boxes):
+            for b in boxes[:i]:
+                assert any(a[x] + a[size] <= b[x] + 1 or b[x] + b[size] <= a[x] + 1
+                           for x, size in (('x', 'width'), ('y', 'height')))
+
+
+def in_view(browser, name):
+    """Whether the whole of an element is in the window, its middle not covered by another one."""
+    return browser.execute_script('''
+        const e = document.getElementById(arguments[0]), {left, top, right, bottom} = e.getBoundingClientRect();
+        const front = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+        return top >= 0 && left >= 0 && right <= innerWidth && bottom <= innerHeight
+            && (e.contains(front) || front.contains(e));''', name)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# a net that learns
+
+TRAIN = prepro.tensors(*(array[:300] for array in prepro.embedded()['train']))
+
+
+def choose_learner(browser):
+    """Choose the net that learns, and wait until the worker has answered."""
+    switch(browser, len(DATA['nets']))
+    until(browser, 'learner.state !== null')
+
+
+def until(browser, condition):
+    from selenium.webdriver.support.wait import WebDriverWait
+    WebDriverWait(browser, 60, 0.02).until(lambda _: browser.execute_script(f'return {condition}'))
+    settled(browser)
+
+
+def parameters(browser):
+    return torch.tensor(browser.execute_script('return [...learner.state.parameters]'))
+
+
+def flat(net):
+    return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+
+def karpathy2022(seed=1337, **changes):
+    return repro.build(repro.RECIPES['reference'] | changes, seed)[0]
+
+
+def test_images_are_prepro_s(browser):
+    found = browser.execute_async_script('''
+        inflate(learning.digits.train.images).then(bytes => arguments[0](
+            Array.from({length: 300}, (_, i) => [...tensor(bytes.subarray(784 * i, 784 * (i + 1)), 28)])));''')
+    assert np.abs(np.array(found) - TRAIN[0].flatten(1).numpy()).max() < 5e-7
+
+
+@pytest.mark.parametrize('changes', [{}, {'A': 1.7159, 'S': 2/3, 'level': 0.8, 'root': False}], ids=['tanh', 'scaled'])
+def test_gradient_is_autograd_s(browser, changes):
+    (X, Y), net = TRAIN, karpathy2022(**changes)
+    net.cost(net(X[7:8]), net.level * Y[7:8]).backward()
+    E, found = browser.execute_script('''
+        const all = {...settings, ...arguments[0]}, net = new Net(all);
+        net.initialize(all);
+        return [net.layers(arguments[1]).backward(arguments[2]), [...net.gradients]];''',
+        changes, X[7].flatten().tolist(), (net.level * Y[7]).tolist())
+    expected = torch.cat([p.grad.flatten() for p in net.parameters()])
+    assert expected.abs().max() > 0.01
+    assert (torch.tensor(found) - expected).abs().max() < 1e-6
+
+
+def test_weights_begin_as_pytorch_s_and_a_step_is_one_presentation(browser):
+    choose_learner(browser)
+    net = karpathy2022()
+    assert torch.equal(parameters(browser), flat(net))
+    for n in 1, 2:
+        click(browser, '#step')
+        until(browser, f'learner.state.presentations === {n}')
+    repro.train_pass(net, *TRAIN, dict.fromkeys(dict(net.named_parameters()), 0.03), [0, 1])
+    assert (parameters(browser) - flat(net)).abs().max() < 1e-6
+    assert browser.find_element('id', 'clock').text.startswith('2 presentations')
+    pattern = browser.execute_script('return [...learner.state.pattern.x, learner.state.pattern.label]')
+    assert pattern == pytest.approx([*TRAIN[0][1].flatten().tolist(), int(TRAIN[1][1].argmax())], abs=1e-6)
+
+    click(browser, '#renew')
+    until(browser, 'learner.state.presentations === 0')
+    seed = browser.execute_script('return settings.seed')
+    assert seed != 1337 and f'Seed {seed}' in browser.find_element('id', 'recipe').text
+    assert torch.equal(parameters(browser), flat(karpathy2022(seed)))
+
+
+def test_a_pass_ends_as_repro_s_and_the_page_says_so(browser):
+    choose_learner(browser)
+    click(browser, '#digits button')
+    assert said(browser) == 'rejected'                                   # by a net that has learned nothing
+    click(browser, '#train')
+    until(browser, 'learner.state.rows.length > 1')
+    click(browser, '#train')
+    until(browser, '!learner.state.training')
+    row = browser.execute_script('return learner.state.rows[1]')
+    for split, loss, misses in ('train', 6.3033e-2, 656), ('test', 6.8776e-2, 206):
+        assert row[split]['loss'] == pytest.approx(loss, rel=5e-5)
+        assert abs(row[split]['misses'] - misses) <= 3
+    error = f'{row["test"]["error"]:.2f}'
+    assert f'After pass 1 it misreads {error}% of 2007' in browser.find_element('id', 'tested').text
+    assert browser.find_element('id', 'testError').text == f'test {error}'
+    assert browser.execute_script('return net.least') == row['test']['least'] > 0
+    assert row['test']['rejection'] < 50
+    assert said(browser) == '0'
+    presentations = browser.execute_script('return learner.state.presentations')
+    assert presentations > 7291
+    switch(browser, 0)
+    switch(browser, len(DATA['nets']))
+    assert browser.execute_script('return learner.state.presentations') == presentations     # it has paused
+
+
+def test_a_rate_that_is_too_large_is_said_to_diverge(browser):
+    choose_learner(browser)
+    assert browser.find_element('id', 'diverged').text == ''
+    browser.execute_script('document.querySelector("details").open = true')
+    click(browser, '#rate option:last-child')
+    click(browser, '#train')
+    until(browser, 'learner.state.rows.length > 1')
+    assert 'diverges' in browser.find_element('id', 'diverged').text
+    click(browser, '#rate option:nth-child(3)')                          # starts again
+    until(browser, 'learner.state.rows.length === 1')
+    assert browser.find_element('id', 'diverged').text == ''
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_one_draws_with_a_finger_while_it_learns(browser, scheme):
+    opened(browser, 390, 844, scheme, touch=True)
+    choose_learner(browser)
+    click(browser, '#train')
+    until(browser, 'learner.state.presentations > 500')
+    click(browser, '#clear')
+    pointer(browser, '#pad', STROKES[1], 'touch')
+    before = browser.execute_script('return [learner.state.presentations, ...net.layers(seen()).out]')
+    until(browser, f'learner.state.presentations > {before[0]} + 100')
+    after = browser.execute_script('return [learner.state.presentations, ...net.layers(seen()).out]')
+    assert after[1:] != before[1:]
+    assert browser.execute_script('return learner.state.training')
+
+
+def test_it_is_operated_by_keys(browser):
+    from selenium.webdriver import Keys
+    choose_learner(browser)
+    keys(browser, Keys.TAB, Keys.TAB, Keys.TAB, Keys.TAB, Keys.TAB, *[Keys.ARROW_LEFT] * 4)
+    assert browser.find_element('id', 'paceText').text == '1 pattern a second'
+    click(browser, '#train')
+    until(browser, 'learner.state.presentations > 0')
+    keys(browser, ' ')                                                   # on the button
+    until(browser, '!learner.state.training')
+    assert browser.execute_script('return learner.state.presentations') <= 3
+
+
+@pytest.mark.slow
+def test_it_learns_to_the_end(browser):
+    choose_learner(browser)
+    click(browser, '#train')
+    browser.set_script_timeout(300)
+    for n in range(1, 24):
+        until(browser, f'learner.state.rows.length > {n}')
+    row = browser.execute_script('return learner.state.rows[23]')
+    assert not browser.execute_script('return learner.state.training')
+    assert row['train']['error'] < 0.9 and row['test']['error'] < 4.6    # 0.60 and 4.19 from this seed
+    assert '167,693 presentations, 23 passes' in browser.find_element('id', 'clock').text
+    assert '3 days' in browser.find_element('id', 'clock').text
