@@ -167,7 +167,6 @@ def main():
 
     torch.set_num_threads(1)
     files.writable(os.path.dirname(out) or '.')
-    learning = to_learn(args.dataset)
     if args.runs:
         nets = [read(os.path.dirname(run) or '.' if os.path.isfile(run) else run) for run in args.runs]
     else:
@@ -176,7 +175,7 @@ def main():
         if len(nets) < len(DEFAULT):
             cli.warn('no data/usps, so no net of the paper\'s own digits; for it run: '
                      'python prepro.py --dataset usps')
-    data = {'nets': [described(*net) for net in nets], 'digits': to_click(*nets[0][:2]), 'learning': learning,
+    data = {'nets': [described(*net) for net in nets], 'digits': to_click(*nets[0][:2]), 'learning': to_learn(args.dataset),
             'constants': constants()}
     html = page(data).encode()
     files.write_file(out, html)
