@@ -175,8 +175,8 @@ def main():
         if len(nets) < len(DEFAULT):
             cli.warn('no data/usps, so no net of the paper\'s own digits; for it run: '
                      'python prepro.py --dataset usps')
-    data = {'nets': [described(*net) for net in nets], 'digits': to_click(*nets[0][:2]), 'learning': to_learn(args.dataset),
-            'constants': constants()}
+    data = {'nets': [described(*net) for net in nets], 'digits': to_click(*nets[0][:2]),
+            'learning': to_learn(args.dataset), 'constants': constants()}
     html = page(data).encode()
     files.write_file(out, html)
     print(f'{out}: {len(html) / 1000:.0f} kB')

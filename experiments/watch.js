@@ -87,6 +87,7 @@ const CHOICES = {                       // name: its label, what may be chosen, 
             + 'range of the sigmoid\u201d.']};
 const settings = {...learning.settings, seed: learning.seed};
 const learner = Object.assign(new Net(settings), {way: learning.way, least: null, state: null});
+learner.initialize(settings);           // as the worker's net is, whose answer takes a moment
 let worker;
 
 /** Take over what the worker has posted: its weights become those of the learner. */
@@ -105,6 +106,8 @@ const inflate = async text => new Uint8Array(await new Response(
 
 /** Start the worker, which has learn.js, and give it the digits. */
 async function startWorker() {
+    say('tested', '');
+    say('recipe', '');
     worker = new Worker(URL.createObjectURL(new Blob([$('learn').textContent, `(${work})();`])));
     worker.onmessage = receive;
     const {train, test, side} = learning.digits, split = async ({images, labels}) =>

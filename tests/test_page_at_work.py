@@ -178,7 +178,7 @@ def moved(strokes, size, x, y, slant=0.0):
 def test_strokes_are_normalized_as_predict_does(browser, strokes):
     browser.draw(strokes)
     url, images = browser.js('''
-        return [document.getElementById("pad").toDataURL(), nets.map(other => { net = other; return [...seen()]; })];''')
+        return [$("pad").toDataURL(), nets.map(other => { net = other; return [...seen()]; })];''')
     picture = Image.open(io.BytesIO(base64.b64decode(url.partition(',')[2])))
     for net, image in zip(DATA['nets'], images):
         X = predict.normalized(predict.ink(predict.gray(picture)), net['dataset'].lower()).flatten().numpy()
