@@ -105,19 +105,23 @@ class Net {
         return this;
     }
 
-    /** Outputs y of units with windows of 5x5, two units apart, over maps x of side x side; map m sees table[m]. */
+    /**
+     * Outputs y of units with windows of 5x5, two units apart, over maps x of side x side; map m sees table[m]. One row
+     * of a kernel at a time, for all units of the map.
+     */
     windows(x, side, table, w, b, y) {
         const n = (side - 4) / 2;
-        for (let m = 0, unit = 0, kernel = 0; m < table.length; kernel += 25 * table[m++].length)
-            for (let r = 0; r < n; r++)
-                for (let c = 0; c < n; c++, unit++) {
-                    const maps = table[m];
-                    let s = b[unit], k = kernel;
-                    for (let t = 0; t < maps.length; t++)
-                        for (let i = 0, p = (maps[t] * side + 2*r) * side + 2*c; i < 5; i++, k += 5, p += side)
-                            s += w[k] * x[p] + w[k+1] * x[p+1] + w[k+2] * x[p+2] + w[k+3] * x[p+3] + w[k+4] * x[p+4];
-                    y[unit] = this.squash(s);
+        y.set(b);
+        for (let m = 0, k = 0; m < table.length; m++)
+            for (let t = 0, maps = table[m]; t < maps.length; t++)
+                for (let i = 0; i < 5; i++, k += 5) {
+                    const w0 = w[k], w1 = w[k+1], w2 = w[k+2], w3 = w[k+3], w4 = w[k+4];
+                    for (let r = 0, unit = m*n*n; r < n; r++)
+                        for (let c = 0, p = (maps[t] * side + 2*r + i) * side; c < n; c++, unit++, p += 2)
+                            y[unit] += w0 * x[p] + w1 * x[p+1] + w2 * x[p+2] + w3 * x[p+3] + w4 * x[p+4];
                 }
+        for (let unit = 0; unit < y.length; unit++)
+            y[unit] = this.squash(y[unit]);
     }
 
     /** Outputs y of units that see all units x below. */
@@ -187,27 +191,33 @@ function pad(y, n, x) {
 /** Back through windows: from their units' deltas the gradient of the weights w, and e, dE/dx, unless e is null. */
 function windowsBack(x, side, table, w, delta, gradient, e) {
     const n = (side - 4) / 2;
-    gradient.fill(0);
     e?.fill(0);
-    for (let m = 0, unit = 0, kernel = 0; m < table.length; kernel += 25 * table[m++].length)
-        for (let r = 0; r < n; r++)
-            for (let c = 0; c < n; c++, unit++) {
-                const maps = table[m], d = delta[unit];
-                for (let t = 0, k = kernel; t < maps.length; t++)
-                    for (let i = 0, p = (maps[t] * side + 2*r) * side + 2*c; i < 5; i++, k += 5, p += side) {
-                        gradient[k] += d * x[p];
-                        gradient[k+1] += d * x[p+1];
-                        gradient[k+2] += d * x[p+2];
-                        gradient[k+3] += d * x[p+3];
-                        gradient[k+4] += d * x[p+4];
+    for (let m = 0, k = 0; m < table.length; m++)
+        for (let t = 0, maps = table[m]; t < maps.length; t++)
+            for (let i = 0; i < 5; i++, k += 5) {
+                let g0 = 0, g1 = 0, g2 = 0, g3 = 0, g4 = 0;
+                const w0 = w[k], w1 = w[k+1], w2 = w[k+2], w3 = w[k+3], w4 = w[k+4];
+                for (let r = 0, unit = m*n*n; r < n; r++)
+                    for (let c = 0, p = (maps[t] * side + 2*r + i) * side; c < n; c++, unit++, p += 2) {
+                        const d = delta[unit];
+                        g0 += d * x[p];
+                        g1 += d * x[p+1];
+                        g2 += d * x[p+2];
+                        g3 += d * x[p+3];
+                        g4 += d * x[p+4];
                         if (e !== null) {
-                            e[p] += d * w[k];
-                            e[p+1] += d * w[k+1];
-                            e[p+2] += d * w[k+2];
-                            e[p+3] += d * w[k+3];
-                            e[p+4] += d * w[k+4];
+                            e[p] += d * w0;
+                            e[p+1] += d * w1;
+                            e[p+2] += d * w2;
+                            e[p+3] += d * w3;
+                            e[p+4] += d * w4;
                         }
                     }
+                gradient[k] = g0;
+                gradient[k+1] = g1;
+                gradient[k+2] = g2;
+                gradient[k+3] = g3;
+                gradient[k+4] = g4;
             }
 }
 
