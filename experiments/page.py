@@ -5,7 +5,7 @@ activation of every unit.
 
     python -m experiments.page                         # the committed page
     python -m experiments.page out/reference-mnist --out mine.html
-    python -m experiments.page --dataset usps          # learns the paper's digits
+    python -m experiments.page --dataset usps          # to learn the paper's
 
 RUN is a folder that repro.py wrote. The digits that its net was trained on must
 be in data/, as prepro.py makes them. Without a RUN, two nets are trained first,
@@ -13,11 +13,12 @@ as repro.py trains them: `reference` on MNIST and, if there is a data/usps,
 `paper` on USPS.
 
 The template is experiments/page.html; the net and its training, in JavaScript,
-are experiments/learn.js, and what shows it experiments/watch.js. Put into them are the nets' weights, their test
-errors and the margins below which they reject (see predict.py), a few test
-digits of MNIST to click, the constants of predict.py, and all digits that the
-page's own net learns: the embedded ones of MNIST, or USPS's, which are not ours
-to pass on. The same inputs give the same bytes.
+are experiments/learn.js, and what shows them experiments/watch.js. Put into
+these are the nets' weights, their test errors and the margins below which they
+reject (see predict.py), a few test digits of MNIST to click, the constants of
+predict.py, and all digits that the page's own net learns: the embedded ones of
+MNIST, or USPS's, which are not ours to pass on. The same inputs give the same
+bytes.
 """
 import base64
 import json
