@@ -190,7 +190,7 @@ for (const [name, [label, options, word]] of Object.entries(CHOICES)) {
         sayChoices();
     };
     cell.append(label, ' ', select, element('small', {textContent: word}));
-    $('settings').lastElementChild.append(cell);
+    $('settings').querySelector('div').append(cell);
 }
 
 function sayChoices() {
