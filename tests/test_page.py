@@ -7,11 +7,12 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import prepro
 import repro
 from conftest import REPO, TINY, call, files, refused, write_digits
-from experiments import page, predict
+from experiments import learning, page, predict
 from support import files as support_files
 
 PAGE = REPO / page.OUT
@@ -129,3 +130,11 @@ def test_what_cannot_be_built_is_refused_in_a_line(tiny):
         before = files(tiny)
         refused(call(page, *argv, *([] if '--out' in argv else ['--out', 'page.html']), cwd=tiny), 'page.py', *parts)
         assert files(tiny) == before
+
+
+def test_an_animation_has_a_frame_for_each_moment(tiny_mnist, monkeypatch):
+    monkeypatch.setitem(repro.RECIPES['reference'], 'passes', 2)
+    monkeypatch.setattr(learning, 'PARTS', [0, 20])
+    assert call(learning, cwd=tiny_mnist).status == 0
+    with Image.open(tiny_mnist / learning.OUT) as animation:
+        assert animation.n_frames == 4                                   # after 0, 20, 40 and 80 presentations
