@@ -8,6 +8,7 @@ first pass, in which most happens, is shown in smaller steps than the others.
 """
 import io
 import os
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -20,24 +21,25 @@ from experiments.style import BLUE, GRAY, RED, WIDTH, bare, mosaic, plt, ticks
 from support import cli, files
 
 OUT = os.path.join('results', 'learning.gif')
-PARTS = [0, 50, 100, 200, 400, 800, 1600, 3200]          # patterns of the first pass after which there is a frame
+PARTS = [0, 50, 100, 200, 400, 800, 1600, 3200]          # presentations in the first pass that have a frame
 SECONDS, LAST = 0.25, 4                 # a frame, and the last one
 
 
 def history(splits):
-    """Yields (presentations, kernels (12, 5, 5), {split: [error at each pass so far]}), for each frame."""
+    """Yields (presentations, kernels (12, 5, 5), {split: [error before training and after each pass]}) a frame."""
     settings = repro.RECIPES['reference']
     net, _ = repro.build(settings, 1337)
     X, Y = splits['train']
     engine, rates = repro.engine_called('compiled'), dict.fromkeys(dict(net.named_parameters()), settings['rate'])
-    errors = {split: [repro.measure(net, *splits[split])['error']] for split in splits}
-    for n in range(settings['passes']):
-        for start, end in zip(PARTS if n == 0 else [0], [*PARTS[1:], len(X)] if n == 0 else [len(X)]):
-            yield n * len(X) + start, net.H1w.detach()[:, 0].numpy().copy(), errors
-            engine.train_pass(net, X, net.level * Y, rates, range(start, end))
-        for split, values in errors.items():
-            values.append(repro.measure(net, *splits[split])['error'])
-    yield settings['passes'] * len(X), net.H1w.detach()[:, 0].numpy().copy(), errors
+    errors = {split: [] for split in splits}
+    moments = [*PARTS, *(len(X) * n for n in range(1, settings['passes'] + 1))]
+    for start, end in pairwise([0, *moments]):
+        first = start % len(X)
+        engine.train_pass(net, X, net.level * Y, rates, range(first, first + end - start))
+        if end % len(X) == 0:
+            for split, values in errors.items():
+                values.append(repro.measure(net, *splits[split])['error'])
+        yield end, net.H1w.detach()[:, 0].numpy().copy(), errors
 
 
 def frame(presentations, kernels, errors, hours):
