@@ -65,7 +65,7 @@ class Net(repro.Net):
 
     def layers(self, x):
         """The activations of H1, H2 and H3, and the logits, for images x (n, 1, 16, 16)."""
-        H1 = self.squash(self.windows(x, self.H1w) + self.H1b)                           # (n, 12, 8, 8)
+        H1 = self.squash(repro.windows(x, self.H1w, repro.BACKGROUND) + self.H1b)                           # (n, 12, 8, 8)
         seen = F.pad(H1.flatten(1), (0, 1), value=self.H2_border)                        # (n, 768 + 1)
         H2 = self.squash(seen @ self.H2_matrix() + self.H2b.flatten())                   # (n, 192)
         H2 = H2.unflatten(1, (12, 4, 4))                                                 # (n, 12, 4, 4)
@@ -192,7 +192,7 @@ RUNGS = [dict(
     net=dict(name='repro.Net'),
     batch=1,                            # patterns per update; repro.py trains where it is 1, in a constant order
     optimizer=dict(name='SGD'),
-    rate=repro.RECIPES['reference']['rate'],
+    rate=repro.RECIPES['karpathy2022']['training']['rate'],
     schedule=dict(name='constant'),
     passes=repro.PASSES,                # over 7291 digits; passes() says how many over more
     distortions=None,                   # arguments of distort; drawn anew for each pass
@@ -404,7 +404,7 @@ KEY = ('dataset', 'rung', 'settings', 'seed')
 VALUES = ('passes', 'parameters', 'macs', 'train_misses', 'train_error', 'misses', 'error', 'n', 'loss', 'seconds',
           'teacher_seconds', 'others')
 WORDS = KEY[:-1]    # all but the seed
-load = functools.cache(files.load_digits)       # each process reads a data set once
+load = files.load_digits
 
 
 def measured(recipe, digits, test, seed):

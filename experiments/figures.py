@@ -44,7 +44,7 @@ REFERENCE_SECONDS = 90                  # the 2022 reproduction's 23 passes, as 
 # ---------------------------------------------------------------------------------------------------------------------
 # the nets
 
-digits = functools.cache(files.load_digits)
+digits = files.load_digits
 
 
 @functools.cache
@@ -53,11 +53,12 @@ def trained(recipe, dataset, seed):
     A net of one of repro.py's recipes, trained, and what repro.measure said after each pass, as
     {split: {'loss', 'error', ...: array, one number a pass}}.
     """
-    net, training = repro.build(repro.RECIPES[recipe], seed)
+    settings = repro.RECIPES[{'reference': 'karpathy2022'}.get(recipe, recipe)]
+    net = repro.build(settings, seed)
     splits = digits(dataset)
     measured = {split: [] for split in splits}
     try:
-        for _ in repro.train(net, *splits['train'], **training):
+        for _ in repro.train(net, *splits['train'], **settings['training']):
             for split, (X, Y) in splits.items():
                 measured[split].append(repro.measure(net, X, Y))
     except repro.Diverged:
@@ -122,7 +123,7 @@ def draw_curves():
     fig, axes = canvas(4.4, 1, 2)
     for dataset, recipe, settings, source, published in (
             ('usps', 'paper', "the paper's settings", 'the paper', repro.PAPER),
-            ('mnist', 'reference', 'the settings of 2022', 'the 2022 reproduction', repro.REFERENCE)):
+            ('mnist', 'reference', 'the settings of 2022', 'the 2022 reproduction', repro.KARPATHY2022)):
         histories = [trained(recipe, dataset, seed)[1] for seed in SEEDS]
         for ax, key in zip(axes, ('loss', 'error')):
             for split, style in (('train', '--'), ('test', '-')):
@@ -265,7 +266,7 @@ def draw_rejection():
         band(ax, x, np.array(curves), color, style, label)
     for published, color, marker, label in ((repro.PAPER_FC40, 'white', 's', 'the paper, fully connected'),
                                             (repro.PAPER, BLUE, 'D', 'the paper'),
-                                            (repro.REFERENCE, ORANGE, 'o', 'the 2022 reproduction')):
+                                            (repro.KARPATHY2022, ORANGE, 'o', 'the 2022 reproduction')):
         ax.plot(0, published['test_error'], marker, color=color, markersize=7, markeredgecolor=BLACK, clip_on=False,
                 zorder=5, label=label)
         if published['rejection']:
@@ -303,7 +304,7 @@ def draw_ladder():
             up = dataset == 'usps'
             ax.annotate(f'{m:.2f}', (r, m + max(s, 0.1) * (1 if up else -1)), (0, 4 if up else -4),
                         textcoords='offset points', ha='center', va='bottom' if up else 'top', fontsize=8.5)
-    reference = [repro.REFERENCE['test_error'], *modern.MODERN_2022.values()]
+    reference = [repro.KARPATHY2022['test_error'], *modern.MODERN_2022.values()]
     ax.plot(np.array([0, 1, 2, 4, 5]) + 0.28, reference, 'x', color=BLACK, markersize=7, markeredgewidth=1.6,
             label='published in 2022 (MNIST, one run each), drawn\nto the right of the rung most like the step')
     ax.set(xticks=list(ideas), title='test error, %')
@@ -342,7 +343,7 @@ def draw_draws():
 
 def draw_speed():
     """How long the paper's 23 passes take, from 1989 to now, and what the arithmetic alone would take."""
-    rows = files.read_table(BENCH, f'run: {COMMAND[BENCH]}', what=str, seconds=cli.positive, machine=str)
+    rows = runs.read_rows(BENCH, ('what', 'seconds', 'machine'), (), ('what', 'machine'), f'run: {COMMAND[BENCH]}')
     rows = {row['what']: row for row in rows}
     times = {'The paper, 1989\nSUN-4/260': repro.DAYS * 24 * 60 * 60,
              'The 2022 reproduction, as published\nPyTorch, a laptop of 2020': REFERENCE_SECONDS}

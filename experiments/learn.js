@@ -72,14 +72,14 @@ class Net {
         this.imageOnly = Array.from({length: maps1}, () => [0]);     // the table of H1, whose maps see the image
     }
 
-    /** Section 4: weights uniform in [-2.4/F, 2.4/F], F a unit's fan-in, or with root over F's square root. */
-    initialize({seed, root, out_bias}) {
+    /** Section 4: weights uniform in [-2.4/F, 2.4/F], F a unit's fan-in, or with sqrt_fan_in over its square root. */
+    initialize({seed, sqrt_fan_in, out_bias}) {
         const random = generator(seed), seen = this.table[0].length;
         const fan_in = {H1w: 25, H2w: 25 * seen, H3w: this.H2.length, outw: 30};
         this.parameters.fill(0);
         for (const [name, F] of Object.entries(fan_in))              // fround: as PyTorch does, step by step
             this[name].forEach((_, i, w) => {
-                w[i] = Math.fround((random() - .5) * 2 * Math.fround(2.4)) / Math.fround(root ? F ** .5 : F);
+                w[i] = Math.fround((random() - .5) * 2 * Math.fround(2.4)) / Math.fround(sqrt_fan_in ? F ** .5 : F);
             });
         this.outb.fill(out_bias);
     }

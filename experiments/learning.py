@@ -3,7 +3,7 @@ An animation of the 1989 net while it learns: the kernels of H1, and the error.
 
     python -m experiments.learning        # results/learning.gif, in seconds
 
-The net is `reference` on MNIST, seed 1337, as the page trains it (page.py). The
+The net is `karpathy2022` on MNIST, seed 1337, as the page trains it (page.py). The
 first pass, in which most happens, is shown in smaller steps than the others.
 """
 import io
@@ -27,15 +27,14 @@ SECONDS, LAST = 0.25, 4                 # a frame, and the last one
 
 def history(splits):
     """Yields (presentations, kernels (12, 5, 5), {split: [error before training and after each pass]}) a frame."""
-    settings = repro.RECIPES['reference']
-    net, _ = repro.build(settings, 1337)
-    X, Y = splits['train']
-    engine, rates = repro.engine_called('compiled'), dict.fromkeys(dict(net.named_parameters()), settings['rate'])
+    recipe = repro.RECIPES['karpathy2022']
+    net, (X, Y) = repro.build(recipe, 1337), splits['train']
     errors = {split: [] for split in splits}
-    moments = [*PARTS, *(len(X) * n for n in range(1, settings['passes'] + 1))]
+    moments = [*PARTS, *(len(X) * n for n in range(1, recipe['training']['passes'] + 1))]
     for start, end in pairwise([0, *moments]):
-        first = start % len(X)
-        engine.train_pass(net, X, net.level * Y, rates, range(first, first + end - start))
+        part = slice(start % len(X), start % len(X) + end - start)
+        if end > start:
+            list(repro.train(net, X[part], Y[part], **recipe['training'] | {'passes': 1}))
         if end % len(X) == 0:
             for split, values in errors.items():
                 values.append(repro.measure(net, *splits[split])['error'])
@@ -52,7 +51,7 @@ def frame(presentations, kernels, errors, hours):
     left.set_title(f'{presentations:,} presentations: the kernels of H1')
     for split, color, name in (('train', BLUE, 'training'), ('test', RED, 'test')):
         right.plot(errors[split], color=color, label=f'{name} {errors[split][-1]:.2f}')
-        for published, marker in ((repro.PAPER, 'o'), (repro.REFERENCE, '^')):
+        for published, marker in ((repro.PAPER, 'o'), (repro.KARPATHY2022, '^')):
             right.plot(repro.PASSES, published[f'{split}_error'], marker, color=color, fillstyle='none', clip_on=False)
     right.plot([], [], 'o', color=GRAY, fillstyle='none', label='the paper')
     right.plot([], [], '^', color=GRAY, fillstyle='none', label='the 2022 reproduction')

@@ -4,12 +4,12 @@ opens from disk, runs and trains the nets in its own script, and shows the
 activation of every unit.
 
     python -m experiments.page                         # the committed page
-    python -m experiments.page out/reference-mnist --out mine.html
+    python -m experiments.page out/karpathy2022-mnist --out mine.html
     python -m experiments.page --dataset usps          # to learn the paper's
 
 RUN is a folder that repro.py wrote. The digits that its net was trained on must
 be in data/, as prepro.py makes them. Without a RUN, two nets are trained first,
-as repro.py trains them: `reference` on MNIST and, if there is a data/usps,
+as repro.py trains them: `karpathy2022` on MNIST and, if there is a data/usps,
 `paper` on USPS.
 
 The template is experiments/page.html; the net and its training, in JavaScript,
@@ -39,10 +39,11 @@ OUT = os.path.join('results', 'page.html')
 OUT_USPS = os.path.join('out', 'page-usps.html')
 HERE = os.path.dirname(os.path.abspath(__file__))
 PLACE = '"put here by page.py"'         # in the template: what the data replaces
-DEFAULT = ('reference', 'mnist'), ('paper', 'usps')
+DEFAULT = ('karpathy2022', 'mnist'), ('paper', 'usps')
 SEED = 1337                             # repro.py's default
 MISREAD = 4                             # how many of the digits to click are ones that the first net misreads
-SOURCES = {'reference': "The 2022 reproduction's settings", 'paper': "The paper's settings, the rest fitted or assumed"}
+SOURCES = {'karpathy2022': "The 2022 reproduction's settings",
+           'paper': "The paper's settings, the rest fitted or assumed"}
 METHODS = {'sgd': 'gradient descent', 'newton': "Newton's method"}
 
 
@@ -54,7 +55,7 @@ def trained(recipe, dataset):
     print(f'training {recipe} on {dataset}', flush=True)
     settings = repro.RECIPES[recipe]
     try:
-        net, _ = compare.trained(settings, *files.load_digits(dataset)['train'], SEED)
+        net, _ = compare.trained(compare.flat(settings), *files.load_digits(dataset)['train'], SEED)
     except repro.Diverged:
         cli.fail(f'recipe {recipe} diverged on {dataset}; there is no net to show')
     return net, dataset, {'recipe': recipe, 'seed': SEED, 'settings': settings}
@@ -89,8 +90,9 @@ def in_words(net, args):
     recipe, settings = str(args.get('recipe')), args['settings']
     known = recipe in SOURCES and settings == repro.RECIPES[recipe]
     parts = ['tanh' if net.A == net.S == 1 else f'{net.A:.5g} tanh({net.S:.3g} s)', f'targets ±{net.level:g}']
-    if 'root' in settings:
-        parts.append('initial range ±2.4/' + ('√fan-in' if settings['root'] else 'fan-in'))
+    settings = settings['net'] | settings['training']
+    if 'sqrt_fan_in' in settings:
+        parts.append('initial range ±2.4/' + ('√fan-in' if settings['sqrt_fan_in'] else 'fan-in'))
     parts += [method for name, method in METHODS.items() if settings.get('optimizer') == name]
     parts += [form.format(settings[key]) for key, form in (('rate', 'rate {}'), ('damping', 'damping {}'),
                                                            ('passes', '{} passes')) if key in settings]
@@ -131,10 +133,11 @@ def to_learn(dataset):
     else:
         splits = {split: (((X[:, 0] + 1) * 127.5).round().byte().numpy(), Y.argmax(1).byte().numpy())
                   for split, (X, Y) in files.load_digits(dataset).items()}
-    published = {'the paper': repro.PAPER, 'the 2022 reproduction': repro.REFERENCE}
+    published = {'the paper': repro.PAPER, 'the 2022 reproduction': repro.KARPATHY2022}
+    recipe = repro.RECIPES['karpathy2022']
     return {
-        'dataset': dataset.upper(), 'way': predict.way(dataset), 'settings': repro.RECIPES['reference'], 'seed': SEED,
-        'days': repro.DAYS, 'n': len(splits['train'][1]), 'n_test': len(splits['test'][1]),
+        'dataset': dataset.upper(), 'way': predict.way(dataset), 'settings': recipe['net'] | recipe['training'],
+        'seed': SEED, 'days': repro.DAYS, 'n': len(splits['train'][1]), 'n_test': len(splits['test'][1]),
         'published': {name: {split: row[f'{split}_error'] for split in splits} for name, row in published.items()},
         'digits': {'side': splits['test'][0].shape[-1]} | {
             split: {'images': packed(images, 9), 'labels': packed(labels, 9)}
@@ -158,7 +161,7 @@ def page(data):
 def main():
     parser = cli.parser(__doc__)
     parser.add_argument('runs', nargs='*', metavar='RUN', type=cli.path, help='a folder that repro.py wrote, or its '
-                        'model.pt (default: train `reference` on MNIST and, where data/usps is there, `paper` on USPS)')
+                        'model.pt (default: train `karpathy2022` on MNIST and, with data/usps, `paper` on USPS)')
     parser.add_argument('--dataset', choices=('mnist', 'usps'), default='mnist', help="the digits that the page's own "
                         'net learns; a page with those of usps is for your own use (default: mnist)')
     parser.add_argument('--out', metavar='FILE.html', type=cli.path,

@@ -17,7 +17,7 @@ import repro
 from experiments import claim_runs, claims, compare, ladder_tables, pictures, posterior_tables, uncertainty
 from experiments.compare import DECIMALS, LABELS, NARROW, SCALE, VARIANTS
 from experiments.markdown import Missing, interval, pm, probability, prose, table
-from repro import PAPER, PAPER_FC40, REFERENCE, RESULTS
+from repro import KARPATHY2022, PAPER, PAPER_FC40, RESULTS
 from support import cli, files, runs
 from support.cli import fail
 
@@ -36,9 +36,8 @@ def compared():
 @functools.cache
 def bench():
     """({what: microseconds}, the machine)."""
-    rows = files.read_table(os.path.join(ROOT, 'results', 'bench.csv'),
-                            'run: python -m experiments.bench --out results/bench.csv', what=str, seconds=cli.positive,
-                            machine=str)
+    rows = runs.read_rows(os.path.join(ROOT, 'results', 'bench.csv'), ('what', 'seconds', 'machine'), (),
+                          ('what', 'machine'), 'run: python -m experiments.bench --out results/bench.csv')
     return {row['what']: row['seconds'] * 1e6 for row in rows}, rows[0]['machine']
 
 
@@ -86,7 +85,7 @@ def front():
         [['the paper, 1989', *compare.cells(PAPER, keys)],
          [f'**here, on USPS** (`paper`, n={stats_of("paper")[0]})',
           *(f'**{mean_sd_of("paper", key)}**' for key in keys)],
-         [f'{link}, one run on MNIST', *published('', REFERENCE, keys)[2:]],
+         [f'{link}, one run on MNIST', *published('', KARPATHY2022, keys)[2:]],
          [f'here, its settings on MNIST (`reference`, n={stats_of("reference", "mnist")[0]})',
           *(mean_sd_of('reference', key, 'mnist') for key in keys)]]) + f'\n\n{one_run_says()}\n\n{whats_new()}'
 
@@ -124,7 +123,7 @@ def papers_table():
     return table(head(), [
         published('the paper, 1989', PAPER), measured('**here, on USPS** (`paper`)', 'paper'),
         published('its fully connected net', PAPER_FC40), measured('here, on USPS (`fc40`)', 'fc40'),
-        published('the 2022 reproduction, on MNIST', REFERENCE),
+        published('the 2022 reproduction, on MNIST', KARPATHY2022),
         measured('its settings, our seeds, on its digits of MNIST (`reference`)', 'reference', 'mnist'),
         measured('its settings, on USPS (`reference`)', 'reference')])
 
@@ -134,15 +133,15 @@ def single():
     rows = []
     for label, results, recipe, dataset in (('the paper, `paper` on USPS', PAPER, 'paper', 'usps'),
                                             ('its fully connected net, `fc40` on USPS', PAPER_FC40, 'fc40', 'usps'),
-                                            ('2022, `reference` on MNIST', REFERENCE, 'reference', 'mnist')):
+                                            ('2022, `reference` on MNIST', KARPATHY2022, 'reference', 'mnist')):
         for key in RESULTS:
-            if results[key] is None or key.endswith('misses'):
+            if results.get(key) is None or key.endswith('misses'):
                 continue
             run = uncertainty.single_run(results[key], list(by_seed(recipe, key, dataset).values()))
             digits = ''
             if key.endswith('error'):
                 n = 2007 if key == 'test_error' else 7291
-                misses = results[key.replace('error', 'misses')] or round(results[key] * n / 100)
+                misses = results.get(key.replace('error', 'misses')) or round(results[key] * n / 100)
                 digits = '{:.2f} to {:.2f}'.format(*uncertainty.sampling(misses, n))
             low, high = (f'{run[end] * SCALE[key]:.{DECIMALS[key]}f}' for end in ('low', 'high'))
             rows.append([label, LABELS[key], *compare.cells(results, [key]), f'{low} to {high}', f'{run["z"]:+.1f}',
@@ -226,11 +225,11 @@ def lottery():
     """What the draw does, in a sentence."""
     values = twenty('test_error')
     split = uncertainty.variance_split(values)
-    below = sum(v <= REFERENCE['test_error'] for v in values.values())
+    below = sum(v <= KARPATHY2022['test_error'] for v in values.values())
     draws, seeds = (len({name[i] for name in values}) for i in (0, 1))
     return (f'Over {draws} samples, {seeds} seeds each, {100 * split["share"]:.0f}% [{100 * split["low"]:.0f}, '
             f'{100 * split["high"]:.0f}] of the variance of the test error lies between samples; {below} of '
-            f'{len(values)} runs are at or below the published {REFERENCE["test_error"]}%.')
+            f'{len(values)} runs are at or below the published {KARPATHY2022["test_error"]}%.')
 
 
 # ---------------------------------------------------------------------------------------------------------------------

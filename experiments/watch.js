@@ -82,7 +82,7 @@ const CHOICES = {                       // name: its label, what may be chosen, 
             + 'spot.'],
     squash: ['unit', [['tanh s', {A: 1, S: 1}], ['1.7159 tanh \u2154s', {A: 1.7159, S: 2/3}]],
            'A \u201cscaled hyperbolic tangent\u201d. The second is the one that LeCun gave elsewhere.'],
-    initial: ['initial weights', [['\u00b12.4/\u221aF', {root: true}], ['\u00b12.4/F', {root: false}]],
+    initial: ['initial weights', [['\u00b12.4/\u221aF', {sqrt_fan_in: true}], ['\u00b12.4/F', {sqrt_fan_in: false}]],
             'F is the fan-in. The paper has the second: it \u201ctends to keep the total inputs within the operating '
             + 'range of the sigmoid\u201d.']};
 const settings = {...learning.settings, seed: learning.seed};

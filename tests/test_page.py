@@ -34,12 +34,13 @@ def unpacked(net):
 
 HTML = PAGE.read_text(encoding='utf-8')
 DATA = data_of(HTML)
-NETS = pytest.mark.parametrize('n', [0, pytest.param(1, marks=pytest.mark.slow)], ids=['reference', 'paper'])
+NETS = pytest.mark.parametrize('n', [0, pytest.param(1, marks=pytest.mark.slow)], ids=['karpathy2022', 'paper'])
 
 
 def digits_of(n, request):
     """(X, Y): the test digits of the data set that net n of the page was trained on."""
-    return prepro.tensors(*(prepro.usps(request.getfixturevalue('usps_root'))['test'] if n else (IMAGES, LABELS)))
+    return prepro.tensors(*(prepro.originals('usps', request.getfixturevalue('usps_root'))['test'] if n
+                            else (IMAGES, LABELS)))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -74,9 +75,9 @@ def test_what_it_says_of_a_net_is_what_the_weights_give(n, request):
 # ---------------------------------------------------------------------------------------------------------------------
 # the builder
 
-def save_run(folder, recipe='reference', dataset=TINY, **args):
+def save_run(folder, recipe='karpathy2022', dataset=TINY, **args):
     settings = repro.RECIPES[recipe]
-    net, _ = repro.build(settings, seed=0)
+    net = repro.build(settings, seed=0)
     support_files.save_run(folder, {'recipe': recipe, 'dataset': dataset, 'seed': 0, 'settings': settings} | args,
                            [{'pass': 1}], net)
     return net
@@ -95,7 +96,7 @@ def test_a_page_of_a_run_has_its_weights(tiny):
 
 
 def test_without_a_run_the_recipes_are_trained_as_repro_does(tiny_mnist, monkeypatch):
-    monkeypatch.setitem(repro.RECIPES['reference'], 'passes', 1)
+    monkeypatch.setitem(repro.RECIPES['karpathy2022']['training'], 'passes', 1)
     assert call(repro, '-o', 'run', cwd=tiny_mnist).status == 0
     done = call(page, cwd=tiny_mnist)
     assert (done.status, len(done.err)) == (0, 1)                        # and there is no USPS
@@ -133,7 +134,7 @@ def test_what_cannot_be_built_is_refused_in_a_line(tiny):
 
 
 def test_an_animation_has_a_frame_for_each_moment(tiny_mnist, monkeypatch):
-    monkeypatch.setitem(repro.RECIPES['reference'], 'passes', 2)
+    monkeypatch.setitem(repro.RECIPES['karpathy2022']['training'], 'passes', 2)
     monkeypatch.setattr(learning, 'PARTS', [0, 20])
     assert call(learning, cwd=tiny_mnist).status == 0
     with Image.open(tiny_mnist / learning.OUT) as animation:

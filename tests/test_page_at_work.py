@@ -355,7 +355,7 @@ def test_on_a_phone_nothing_hides_what_it_speaks_of(browser):
 # a net that learns
 
 def karpathy2022(seed=1337, **changes):
-    return repro.build(repro.RECIPES['reference'] | changes, seed)[0]
+    return repro.build({'net': repro.RECIPES['karpathy2022']['net'] | changes}, seed)
 
 
 def difference(browser, net):
@@ -371,7 +371,8 @@ def test_images_are_prepro_s(browser):
     assert np.abs(np.array(found) - TRAIN[0].flatten(1).numpy()).max() < 5e-7
 
 
-@pytest.mark.parametrize('changes', [{}, {'A': 1.7159, 'S': 2/3, 'level': 0.8, 'root': False}], ids=['tanh', 'scaled'])
+@pytest.mark.parametrize('changes', [{}, {'A': 1.7159, 'S': 2/3, 'level': 0.8, 'sqrt_fan_in': False}],
+                         ids=['tanh', 'scaled'])
 def test_gradient_is_autograd_s(browser, changes):
     x, t, net = TRAIN[0][7:8], TRAIN[1][7:8], karpathy2022(**changes)
     E = net.cost(net(x), net.level * t)
