@@ -354,6 +354,9 @@ def test_on_a_phone_nothing_hides_what_it_speaks_of(browser):
 # ---------------------------------------------------------------------------------------------------------------------
 # a net that learns
 
+NAMES = 'H1w', 'H2w', 'H3w', 'outw', 'H1b', 'H2b', 'H3b', 'outb'         # as learn.js has its parameters in a row
+
+
 def karpathy2022(seed=1337, **changes):
     return repro.build({'net': repro.RECIPES['karpathy2022']['net'] | changes}, seed)
 
@@ -361,7 +364,7 @@ def karpathy2022(seed=1337, **changes):
 def difference(browser, net):
     """The largest difference between the learner's parameters and those of a net of repro.py."""
     found = torch.tensor(browser.js('return [...learner.state.parameters]'))
-    return (found - torch.cat([p.detach().flatten() for p in net.parameters()])).abs().max()
+    return (found - torch.cat([getattr(net, name).detach().flatten() for name in NAMES])).abs().max()
 
 
 def test_images_are_prepro_s(browser):
@@ -382,7 +385,7 @@ def test_gradient_is_autograd_s(browser, changes):
         net.initialize(all);
         return [net.layers(arguments[1]).backward(arguments[2].map(t => t * net.level)), ...net.gradients];''',
         changes, x.flatten().tolist(), t[0].tolist())
-    expected = torch.cat([E.detach()[None], *(p.grad.flatten() for p in net.parameters())])
+    expected = torch.cat([E.detach()[None], *(getattr(net, name).grad.flatten() for name in NAMES)])
     assert (torch.tensor(found) - expected).abs().max() < 1e-6 < expected[1:].abs().max() / 1e4
 
 
