@@ -142,7 +142,7 @@ def single():
             digits = ''
             if key.endswith('error'):
                 n = 2007 if key == 'test_error' else 7291
-                misses = results[key.replace('error', 'misses')] or round(results[key] * n / 100)
+                misses = results.get(key.replace('error', 'misses')) or round(results[key] * n / 100)
                 digits = '{:.2f} to {:.2f}'.format(*uncertainty.sampling(misses, n))
             low, high = (f'{run[end] * SCALE[key]:.{DECIMALS[key]}f}' for end in ('low', 'high'))
             rows.append([label, LABELS[key], *compare.cells(results, [key]), f'{low} to {high}', f'{run["z"]:+.1f}',
