@@ -1,9 +1,17 @@
-"""How report.py and posterior_tables.py write numbers and tables in README.md and results/README.md."""
+"""How the rooms write numbers and tables for README.md and results/README.md; report.py puts them there."""
+import os
 import textwrap
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class Missing(LookupError):
     """Runs that a page needs, in words, which results/*.csv do not have."""
+
+
+def results(name):
+    """The path of a file in results/."""
+    return os.path.join(ROOT, 'results', name)
 
 
 def table(head, rows, align='---:'):
