@@ -1,7 +1,6 @@
 # make          from a fresh clone to the 1989 net, trained: a virtual environment, what the scripts need, the digits,
 #               the paper's 23 passes over them
 # make test     the same environment, pytest in it, and the tests
-# make results  the numbers and pictures of results/ again, in out/remade: hours, may be interrupted and repeated
 # make clean    remove the tensors and the trained net, but not the environment, and not results/
 #
 # All it takes is Python 3.10 or newer, with venv. `make PYTHON=python3.12` names another than python3. What is done is
@@ -20,7 +19,7 @@ OUT := out/karpathy2022-mnist
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all test results clean
+.PHONY: all test clean
 
 all: $(OUT)/model.pt
 	@echo
@@ -30,9 +29,6 @@ all: $(OUT)/model.pt
 
 test: $(VENV)/installed-dev
 	$(RUN) -m pytest $(PYTEST)
-
-results: $(VENV)/installed-dev $(addprefix data/,$(addsuffix /digits.json,mnist usps mnist60k))
-	$(RUN) -m experiments.remake
 
 clean:
 	rm -rf $(OUT) $(addprefix data/mnist/,digits.json train1989.pt test1989.pt) .pytest_cache __pycache__ */__pycache__

@@ -36,4 +36,5 @@ def prose(text, indent=''):
 
 
 def probability(p):
-    return f'{p:.3f}' if p >= 0.001 else '< 0.001'
+    """'0.031', '< 0.001', or nothing where p is NaN."""
+    return '' if p != p else f'{p:.3f}' if p >= 0.001 else '< 0.001'

@@ -1,230 +1,17 @@
-"""What report.py had; it goes to the rooms paper, samples and speed."""
+"""What claims, predict.py and the ladder have on the pages. It goes to their rooms."""
 import functools
-import os
-import statistics
+import textwrap
+
+import numpy as np
 
 import modern
 import repro
-from experiments import claim_runs, claims, compare, ladder_tables, pictures, posterior_tables, uncertainty
-from experiments.compare import DECIMALS, LABELS, NARROW, SCALE, VARIANTS
-from experiments.markdown import Missing, interval, pm, probability, prose, table
-from repro import KARPATHY2022, PAPER, PAPER_FC40, RESULTS
-from support import cli, files, runs
+
+from experiments import claim_runs, claims, pictures
+from experiments.markdown import Missing, pm, prose, results, table
+from experiments.style import BLACK, BLUE, ORANGE, canvas, png
+from support import runs
 from support.cli import fail
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# the rows
-
-@functools.cache
-def compared():
-    return compare.read(os.path.join(ROOT, 'results', 'compare.csv'))
-
-
-@functools.cache
-def bench():
-    """({what: microseconds}, the machine)."""
-    rows = files.read_table(os.path.join(ROOT, 'results', 'bench.csv'),
-                            'run: python -m experiments.bench --out results/bench.csv', what=str, seconds=cli.positive,
-                            machine=str)
-    return {row['what']: row['seconds'] * 1e6 for row in rows}, rows[0]['machine']
-
-
-def stats_of(recipe, dataset='usps'):
-    """(runs, diverged, {result: (mean, sd)}) of a recipe."""
-    n, diverged, results = compare.summary(compared(), [recipe], dataset).get(recipe, (0, 0, {}))
-    if n - diverged < 2:
-        raise Missing(f'two runs of {recipe} on {dataset}')
-    return n, diverged, results
-
-
-def by_seed(recipe, result, dataset='usps'):
-    """{seed: value} of a result."""
-    stats_of(recipe, dataset)           # raises Missing
-    return {row['seed']: row[result] for row in compared() if (row['recipe'], row['dataset']) == (recipe, dataset)}
-
-
-def mean_sd_of(recipe, result, dataset='usps'):
-    """A result as 'mean ± sd'."""
-    return pm([v * SCALE[result] for v in stats_of(recipe, dataset)[2][result]], DECIMALS[result])
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# the paper's table
-
-def head(keys=RESULTS):
-    return ['', 'n', *(LABELS[key] for key in keys)]
-
-
-def measured(label, recipe, dataset='usps', keys=RESULTS):
-    n, diverged, results = stats_of(recipe, dataset)
-    return [label, compare.label_n(n, diverged), *compare.cells(results, keys, ' ± ')]
-
-
-def published(label, results, keys=RESULTS):
-    return [label, '', *(cell if cell != '-' else '' for cell in compare.cells(results, keys))]
-
-
-def front():
-    """The errors, the paper's and ours."""
-    keys = ('train_error', 'test_error', 'rejection')
-    link = '[the 2022 reproduction](https://github.com/karpathy/lecun1989-repro)'
-    return table(
-        ['', 'training digits wrong, %', 'test digits wrong, %', 'rejected for 1% error, %'],
-        [['the paper, 1989', *compare.cells(PAPER, keys)],
-         [f'**here, on USPS** (`paper`, n={stats_of("paper")[0]})',
-          *(f'**{mean_sd_of("paper", key)}**' for key in keys)],
-         [f'{link}, one run on MNIST', *published('', KARPATHY2022, keys)[2:]],
-         [f'here, its settings on MNIST (`reference`, n={stats_of("reference", "mnist")[0]})',
-          *(mean_sd_of('reference', key, 'mnist') for key in keys)]]) + f'\n\n{one_run_says()}\n\n{whats_new()}'
-
-
-def one_run_says():
-    """How far one run, and 2007 test digits, can be trusted."""
-    run = uncertainty.single_run(PAPER['test_error'], list(by_seed('paper', 'test_error').values()))
-    low, high = uncertainty.sampling(PAPER['test_misses'], 2007)
-    fc40 = pm([v * SCALE['train_error'] for v in stats_of('fc40')[2]['train_error'][:1]])
-    return prose('Mean ± standard deviation over n random initializations. The paper reports one run; 95% of single '
-                 f'runs of ours should miss {run["low"]:.1f} to {run["high"]:.1f}% of the test digits, and its '
-                 f'{PAPER["test_misses"]} misses in 2007 are consistent with {low:.1f} to {high:.1f}%. Errors and '
-                 f'rejection agree. The test MSE does not: {mean_sd_of("paper", "test_loss")}e-3, the paper\'s '
-                 f'{PAPER["test_loss"] * 1000:.0f}e-3, which other settings reach. Nor does the fully connected net\'s '
-                 f'training error: {fc40}%, the paper\'s {PAPER_FC40["train_error"]}%.')
-
-
-def whats_new():
-    """What is new here, a line each."""
-    us, machine = bench()
-    step = us['engine compiled']
-    mnist, usps = (ladder_tables.summary(dataset)[str(modern.TOP)]['error'][0] for dataset in ('mnist', 'usps'))
-    return 'New here:\n' + '\n'.join(prose(f'- {text}', '  ') for text in (
-        "the paper's digits, deslanted: `torchvision.datasets.USPS`, 9298 of 16x16, split 7291 / 2007 as in the paper;",
-        f'its 23 passes in {repro.PASSES * 7291 * step / 1e6:.1f} s on one core ({machine}), one pattern at a time: '
-        f"{us['autograd, 1 thread'] / step:.0f} times as fast as PyTorch's eager loop, and "
-        f"{step / us['arithmetic limit']:.1f} times as long as its multiply-adds alone ([how](results/engine.md));",
-        '[its claims in words](#what-it-claims), put to the test;',
-        '[the settings of 1989](#what-we-found), inferred from its results;',
-        f'[later ideas](#what-later-ideas-buy): a net of the same size misses {mnist:.2f}% on MNIST, {usps:.2f}% on '
-        'USPS.'))
-
-
-def papers_table():
-    return table(head(), [
-        published('the paper, 1989', PAPER), measured('**here, on USPS** (`paper`)', 'paper'),
-        published('its fully connected net', PAPER_FC40), measured('here, on USPS (`fc40`)', 'fc40'),
-        published('the 2022 reproduction, on MNIST', KARPATHY2022),
-        measured('its settings, our seeds, on its digits of MNIST (`reference`)', 'reference', 'mnist'),
-        measured('its settings, on USPS (`reference`)', 'reference')])
-
-
-def single():
-    """The published single runs beside our distributions."""
-    rows = []
-    for label, results, recipe, dataset in (('the paper, `paper` on USPS', PAPER, 'paper', 'usps'),
-                                            ('its fully connected net, `fc40` on USPS', PAPER_FC40, 'fc40', 'usps'),
-                                            ('2022, `reference` on MNIST', KARPATHY2022, 'reference', 'mnist')):
-        for key in RESULTS:
-            if results.get(key) is None or key.endswith('misses'):
-                continue
-            run = uncertainty.single_run(results[key], list(by_seed(recipe, key, dataset).values()))
-            digits = ''
-            if key.endswith('error'):
-                n = 2007 if key == 'test_error' else 7291
-                misses = results.get(key.replace('error', 'misses')) or round(results[key] * n / 100)
-                digits = '{:.2f} to {:.2f}'.format(*uncertainty.sampling(misses, n))
-            low, high = (f'{run[end] * SCALE[key]:.{DECIMALS[key]}f}' for end in ('low', 'high'))
-            rows.append([label, LABELS[key], *compare.cells(results, [key]), f'{low} to {high}', f'{run["z"]:+.1f}',
-                         digits])
-    return table(['published', 'result', 'value', '95% of our single runs', 'z', 'sampling error of the digits, 95%'],
-                 rows)
-
-
-def nets():
-    """Pairs of recipes on the same test digits."""
-    rows = []
-    for a, b in ('paper', 'fc40'), ('paper', 'reference'), ('paper', 'sgd'):
-        d = uncertainty.difference(by_seed(b, 'test_error'), by_seed(a, 'test_error'))
-        missed = [{row['seed']: set(row['missed'].split()) for row in compared()
-                   if (row['recipe'], row['dataset']) == (name, 'usps')} for name in (a, b)]
-        tests = [uncertainty.mcnemar(*([str(i) in m[seed] for i in range(2007)] for m in missed))
-                 for seed in missed[0] if seed in missed[1]]
-        only_a, only_b = (sum(t[k] for t in tests) / len(tests) for k in (0, 1))
-        below = sum(t[2] < 0.05 for t in tests)
-        rows.append([f'`{b}` - `{a}`', d['n'], interval(d), probability(d['p']), f'{only_b:.1f}', f'{only_a:.1f}',
-                     f'{below} of {len(tests)}'])
-    return table(['', 'n', 'test error, % [95%]', 'p over seeds', 'missed by the first alone', 'by the second alone',
-                  'McNemar p < 0.05'], rows)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# what the paper leaves open
-
-
-def open_questions():
-    rows = [[*measured('`paper`', 'paper', keys=NARROW), '', '']]
-    for name, (what, _) in VARIANTS.items():
-        d = uncertainty.difference(by_seed(name, 'test_error'), by_seed('paper', 'test_error'))
-        rows.append([*measured(f'`{name}`: {what}'.replace('+-', '±'), name, keys=NARROW), interval(d),
-                     probability(d['p'])])
-    return table(['one change to `paper`', *head(NARROW)[1:], 'test error - `paper` [95%]', 'p'], rows)
-
-
-def posterior_best():
-    n, diverged, results = stats_of('posterior_best')
-    half = results | {key: tuple(v / 2 for v in results[key]) for key in ('train_loss', 'test_loss')}
-    return table(head(), [published('the paper, 1989', PAPER),
-                          ['`posterior_best`, its MSE halved', compare.label_n(n, diverged),
-                           *compare.cells(half, pm=' ± ')],
-                          measured('`paper`', 'paper')])
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# the draw of MNIST
-
-def draws_table():
-    return table(head(NARROW), [
-        measured('drawn test first (`test_first`)', 'test_first', 'mnist60k', NARROW),
-        measured('drawn train first (`train_first`)', 'train_first', 'mnist60k', NARROW),
-        measured('all of MNIST, 23 passes (`reference`)', 'reference', 'mnist60k', NARROW),
-        measured('all of MNIST, 100 passes (`passes_100`)', 'passes_100', 'mnist60k', NARROW),
-        published('the 2022 blog post: 50,000 digits, 100 passes', compare.BLOG, NARROW)])
-
-
-def twenty(result):
-    """{(draw, seed): value} of twenty_draws' runs."""
-    found = {(row['recipe'], row['seed']): row[result] for row in compared() if row['recipe'] in compare.TWENTY}
-    if len(found) != len(compare.TWENTY) * len({seed for _, seed in found}) or not found:
-        raise Missing('as many seeds of each of twenty_draws')
-    return found
-
-
-def variance():
-    rows = []
-    for key in ('train_error', 'test_error'):
-        values = twenty(key)
-        split = uncertainty.variance_split(values)
-        rows.append([LABELS[key], len(values), f'{statistics.fmean(values.values()):.2f}',
-                     f'{split["between"]**0.5:.2f}', f'{split["within"]**0.5:.2f}',
-                     f'{split["share"]:.0%} [{100 * split["low"]:.0f}, {100 * split["high"]:.0f}]'])
-    return table(['', 'runs', 'mean', 'sd between samples', 'sd over seeds, within a sample',
-                  'share between samples [95%]'], rows)
-
-
-def lottery():
-    """What the draw does, in a sentence."""
-    values = twenty('test_error')
-    split = uncertainty.variance_split(values)
-    below = sum(v <= KARPATHY2022['test_error'] for v in values.values())
-    draws, seeds = (len({name[i] for name in values}) for i in (0, 1))
-    return (f'Over {draws} samples, {seeds} seeds each, {100 * split["share"]:.0f}% [{100 * split["low"]:.0f}, '
-            f'{100 * split["high"]:.0f}] of the variance of the test error lies between samples; {below} of '
-            f'{len(values)} runs are at or below the published {KARPATHY2022["test_error"]}%.')
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# the claims
 
 IN_SHORT = {            # the claims on the front page, by verdict; 7 and 15, results and time, are there anyway
     claim_runs.HOLDS: {
@@ -248,7 +35,7 @@ ELSEWHERE = {           # where this page has what a claim refers to
 
 @functools.cache
 def claim_lines():
-    lines = claims.table(claims.read(os.path.join(ROOT, 'results', 'claims.csv')))
+    lines = claims.table(claims.read(results('claims.csv')))
     for number, *_, text, outcome in lines:
         if text in (claim_runs.NOT_RUN, claim_runs.SOME_RUN):
             raise Missing(f'runs of claim {number}')
@@ -273,26 +60,11 @@ def claims_front():
                      for verdict, claims_so in IN_SHORT.items())
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# the speed, predict.py
-
-def speed():
-    us, machine = bench()
-    steps = [what for what in us if what.startswith(('autograd', 'engine', 'arithmetic'))]
-    whole = [what for what in us if what not in steps and not what.startswith('evaluation')]
-    return (f'{machine}:\n\n' + table(
-        ['', 'microseconds', '/ compiled', '/ limit'],
-        [[f'a training step, {what}', *(f'{us[what] / by:.3g}' for by in (1, us['engine compiled'],
-                                                                         us['arithmetic limit']))] for what in steps]
-        + [[what, f'{us[what]:.3g}', '', ''] for what in us if what.startswith('evaluation')])
-        + '\n\n' + table(['whole runs', 'seconds'], [[what, f'{us[what] / 1e6:.1f}'] for what in whole]))
-
-
 def pictures_table():
     """How well predict.py reads, from results/predict.csv."""
     what = {'own': 'its own test digits', 'other': "the other set's test digits", 'photograph': 'those, as photographs',
             'fonts': 'digits of 20 fonts'}
-    read, rows = pictures.read(os.path.join(ROOT, 'results', 'predict.csv')), []
+    read, rows = pictures.read(results('predict.csv')), []
     for dataset in ('mnist', 'usps'):
         for kind, label in what.items():
             found = [row for row in read if (row['dataset'], row['pictures']) == (dataset, kind)]
@@ -303,19 +75,39 @@ def pictures_table():
     return table(['trained on', 'pictures', 'n', 'wrong, %', 'rejected, %', 'wrong of those accepted, %'], rows)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# the findings, a sentence each
-
-def findings():
-    first, other = (mean_sd_of(name, 'test_error', 'mnist60k') for name in ('test_first', 'train_first'))
-    return '\n'.join(prose(f'- {text}', '  ') for text in (
-        posterior_tables.finding(),
-        "**The digits that the 2022 reproduction takes from MNIST are not fixed by its seed**: it loops over a Python "
-        f'*set*. Drawn test first, its settings give {first}% wrong; drawn train first, {other}%.',
-        f'**The sample of MNIST matters as well as the seed.** {lottery()}'))
+BLOCKS = {'claims': claim_table, 'claims_front': claims_front, 'pictures': pictures_table}
 
 
-BLOCKS = {'front': front, 'findings': findings, 'table': papers_table, 'single': single, 'nets': nets,
-          'open': open_questions, 'posterior_best': posterior_best, 'draws': draws_table, 'variance': variance,
-          'claims': claim_table, 'claims_front': claims_front, 'speed_table': speed, 'pictures': pictures_table,
-          **ladder_tables.BLOCKS, **posterior_tables.BLOCKS}
+def draw_ladder():
+    """The error of modern.py's rungs on both data sets, and the steps that the 2022 reproduction published."""
+    same_net = repro.Net().counts()['all'][2]
+    rows = [row | {'rung': int(row['rung'])} for row in modern.read(results('modern.csv'))
+            if row['rung'].isdecimal() and row['parameters'] == same_net]
+    if not rows:
+        raise Missing('a rung')
+    ideas = {rung: modern.RUNGS[rung]['idea'] for rung in sorted({row['rung'] for row in rows})}
+    fig, ax = canvas(4.4)
+    for dataset, style, marker in (('usps', '-', 'o'), ('mnist', '--', 's')):
+        stats = {r: runs.mean_sd([row['error'] for row in rows if (row['dataset'], row['rung']) == (dataset, r)])
+                 for r in ideas}
+        stats = {r: (mean, sd or 0, n) for r, (mean, sd, n, _) in stats.items() if n}
+        if not stats:
+            continue
+        mean, sd, counts = zip(*stats.values())
+        n = f'n={min(counts)}' if min(counts) == max(counts) else f'n={min(counts)} to {max(counts)}'
+        ax.errorbar(list(stats), mean, sd, fmt=style, marker=marker, capsize=4, markersize=6,
+                    color={'usps': BLUE, 'mnist': ORANGE}[dataset], label=f'{dataset.upper()}, mean and sd, {n}')
+        for r, m, s in zip(stats, mean, sd):    # USPS's numbers above their bars, MNIST's below
+            up = dataset == 'usps'
+            ax.annotate(f'{m:.2f}', (r, m + max(s, 0.1) * (1 if up else -1)), (0, 4 if up else -4),
+                        textcoords='offset points', ha='center', va='bottom' if up else 'top', fontsize=8.5)
+    reference = [repro.KARPATHY2022['test_error'], *modern.MODERN_2022.values()]
+    ax.plot(np.array([0, 1, 2, 4, 5]) + 0.28, reference, 'x', color=BLACK, markersize=7, markeredgewidth=1.6,
+            label='published in 2022 (MNIST, one run each), drawn\nto the right of the rung most like the step')
+    ax.set(xticks=list(ideas), title='test error, %')
+    ax.set_xticklabels([f'{r}\n{textwrap.fill(idea, 13, break_on_hyphens=False)}' for r, idea in ideas.items()],
+                       fontsize=8.5)
+    ax.margins(x=0.07)
+    ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
+    ax.legend()
+    return png(fig, 'modern.csv')

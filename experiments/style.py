@@ -34,8 +34,8 @@ def canvas(height, *args, **kwargs):
 
 def png(fig, *sources):
     """
-    The figure as the bytes of a PNG file, the same for the same figure. sources: the CSV files of results/ from which it
-    was drawn; their SHA-256 goes with it, so that report.py finds a picture that is older than its numbers.
+    The figure as the bytes of a PNG file, the same for the same figure. sources: the CSV files of results/ that it was
+    drawn from. Their SHA-256 goes with it, so that report.py finds a picture that is older than its numbers.
     """
     f = io.BytesIO()
     fig.savefig(f, format='png', metadata={'Software': None, 'Source': '\n'.join(map(signed, sources)) or None})
