@@ -177,4 +177,4 @@ def tables():
 
 
 def pictures():
-    return {'architecture': draw_architecture, 'kernels': draw_kernels}
+    return {'architecture.png': draw_architecture, 'kernels.png': draw_kernels}

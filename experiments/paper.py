@@ -50,8 +50,8 @@ def front():
     """The errors, the paper's and ours, and how far they agree."""
     keys = ('train_error', 'test_error', 'rejection')
     link = '[the 2022 reproduction](https://github.com/karpathy/lecun1989-repro)'
-    _, n, *paper = ours('', 'paper', keys=keys)
-    _, n_2022, *in_2022 = ours('', 'karpathy2022', 'mnist', keys)
+    n, *paper = measured(runs_of('paper'), keys)
+    n_2022, *in_2022 = measured(runs_of('karpathy2022', 'mnist'), keys)
     return table(
         ['', 'training digits wrong, %', 'test digits wrong, %', 'rejected for 1% error, %'],
         [['the paper, 1989', *published(PAPER, keys)],
@@ -198,7 +198,7 @@ def confusion(dataset):
 # pictures
 
 def pictures():
-    return {'curves': draw_curves, 'rejection': draw_rejection, 'wrong': draw_wrong, 'confusion': draw_confusion}
+    return {'curves.png': draw_curves, 'rejection.png': draw_rejection, 'wrong.png': draw_wrong, 'confusion.png': draw_confusion}
 
 
 BANDS = 'lines: the mean of {} seeds; bands: from the lowest to the highest'

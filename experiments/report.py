@@ -9,7 +9,7 @@ the pictures of results/.
 The numbers come from the rooms of experiments/. A room offers
 
     tables()      {mark: text}: what stands between <!-- mark --> and <!-- /mark --> on a page
-    pictures()    {name: draw}: draw() returns the bytes of results/<name>.png
+    pictures()    {file name: draw}: draw() returns the bytes of that file of results/
 
 The text is markdown, a paragraph or an item of a list in one line; here it is
 broken into lines of 120 letters. A room that lacks runs raises
@@ -38,7 +38,7 @@ PAGES = 'README.md', os.path.join('results', 'README.md')
 
 # those that are no rooms yet
 def adapted(blocks=(), drawings=()):
-    """A room of {mark: function} and {name: function}."""
+    """A room of {mark: function} and {file name: function}."""
     return SimpleNamespace(tables=lambda: {mark: text() for mark, text in dict(blocks).items()},
                            pictures=lambda: dict(drawings))
 
@@ -54,13 +54,13 @@ def ladder_front():
             f'{mnist:.2f}% on MNIST, {usps:.2f}% on USPS.')
 
 
-CLAIMS = adapted(pages.BLOCKS, {f'claim_{number}': lambda number=number: claim_picture(number)
+CLAIMS = adapted(pages.BLOCKS, {f'claim_{number}.png': lambda number=number: claim_picture(number)
                                 for number in claim_pictures.PICTURES})
-LADDER = adapted(ladder_tables.BLOCKS | {'ladder_front': ladder_front}, {'ladder': pages.draw_ladder})
+LADDER = adapted(ladder_tables.BLOCKS | {'ladder_front': ladder_front}, {'ladder.png': pages.draw_ladder})
 POSTERIOR = adapted(posterior_tables.BLOCKS | {'posterior_finding': posterior_tables.finding},
                     {name: lambda draw=draw: draw(read_posterior(results('posterior.csv')))
-                     for name, draw in (('posterior', posterior_pictures.draw_posterior),
-                                        ('predictive', posterior_pictures.draw_predictive))})
+                     for name, draw in (('posterior.png', posterior_pictures.draw_posterior),
+                                        ('predictive.png', posterior_pictures.draw_predictive))})
 
 ROOMS = paper, samples, POSTERIOR, CLAIMS, LADDER, speed, architecture
 
@@ -71,7 +71,7 @@ def tables():
 
 
 def pictures():
-    """{name: draw} of all rooms."""
+    """{file name: draw} of all rooms."""
     return {name: draw for room in ROOMS for name, draw in room.pictures().items()}
 
 
@@ -94,9 +94,9 @@ def broken(line, indent):
 
 
 def old(name):
-    """Whether results/<name>.png is missing, or one of its CSV files has changed since it was drawn."""
+    """Whether a picture is missing, or one of its CSV files has changed since it was drawn."""
     try:
-        with Image.open(results(f'{name}.png')) as image:
+        with Image.open(results(name)) as image:
             sources = image.info.get('Source', '').splitlines()
     except OSError:
         return True
@@ -109,13 +109,13 @@ def main():
     parser.add_argument('--check', action='store_true', help='write nothing; status 1 if a page or a picture is old')
     args = parser.parse_args()
     drawings = pictures()
-    for name in args.pictures:
-        if name not in drawings and name != 'all':
-            parser.error(f'no picture is called {name!r}; there are {", ".join(drawings)}')
-    names = [name for name in drawings if name in args.pictures or 'all' in args.pictures
-             or not args.pictures and old(name)]
+    chosen = [f'{name.removesuffix(".png")}.png' for name in args.pictures if name != 'all']
+    for name in chosen:
+        if name not in drawings:
+            parser.error(f'there is no picture {name}; there are {", ".join(drawings)}')
     if not args.pictures:
         write_pages(args.check)
+    names = [name for name in drawings if name in chosen or 'all' in args.pictures or not args.pictures and old(name)]
     if args.check:
         if names:
             fail(f'older than their CSV files: {", ".join(names)}; run: python -m experiments.report')
@@ -124,10 +124,10 @@ def main():
     torch.set_num_threads(1)            # two are slower on a net of this size
     for name in names:
         try:
-            files.write_file(results(f'{name}.png'), drawings[name]())
+            files.write_file(results(name), drawings[name]())
         except Missing as e:
             fail(f'cannot draw {name}: results/*.csv lack {e}')
-        print(os.path.join('results', f'{name}.png'), flush=True)
+        print(os.path.join('results', name), flush=True)
 
 
 def write_pages(check):

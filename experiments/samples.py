@@ -32,7 +32,7 @@ def tables():
 
 
 def pictures():
-    return {'draws': draw_draws, 'digits': draw_digits}
+    return {'draws.png': draw_draws, 'digits.png': draw_digits}
 
 
 def cells(recipe, keys=NARROW):

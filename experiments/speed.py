@@ -190,7 +190,7 @@ def in_short(times, where):
 # the picture
 
 def pictures():
-    return {'speed': draw_speed}
+    return {'speed.png': draw_speed}
 
 
 def draw_speed():
