@@ -71,9 +71,9 @@ def agreement():
             else:
                 outside.append(f'{result} ({published({key: value}, [key])[0]}{unit}; ours {span(key, place)}{unit})')
     return ("Mean ± standard deviation over n random initializations. `paper` is fitted to the paper's training MSE "
-            'and training misses; nothing is fitted to a test result. The paper reports one run of each net. Its runs '
-            f'lie where 95% of single runs of ours do in {", ".join(inside)}'
-            + (f'; they do not in {", ".join(outside)}.' if outside else '.'))
+            'and training misses; nothing is fitted to a test result. The paper reports one run of each net. Inside '
+            f'the range of 95% of single runs of ours are {", ".join(inside)}.'
+            + (f' Outside are {", ".join(outside)}.' if outside else ''))
 
 
 def papers_table():
@@ -88,7 +88,7 @@ def papers_table():
 
 NET, FULL = 'the paper, `paper` on USPS', 'its fully connected net, `fc40` on USPS'
 APART, NET_2022 = 'the two, `fc40` - `paper`', '2022, `karpathy2022` on MNIST'
-WHOSE = {NET: '', FULL: "the fully connected net's ", APART: "the two nets' difference in "}       # on the front page
+WHOSE = {NET: 'its ', FULL: "its fully connected net's ", APART: "its two nets' difference in "}       # on the front page
 NAMES = dict(zip(RESULTS, ('training MSE', 'training error', 'training misses', 'test MSE', 'test error', 'test misses',
                            'rejection')))
 UNITS = dict(zip(RESULTS, ('e-3', '%', '', 'e-3', '%', '', '%')))

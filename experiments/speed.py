@@ -78,63 +78,56 @@ def seconds(f, *args):
     return time.perf_counter() - start
 
 
-def steps(rounds, some=400):
-    """{candidate: seconds a pattern}."""
-    threads, compiled = torch.get_num_threads(), engine.backprop
+def times(rounds, some=400):
+    """{what: seconds}: of a pattern in each of STEPS and in evaluation, and of whole runs."""
+    threads, compiled, n = torch.get_num_threads(), engine.backprop, 2 * runs.cores()
     torch.set_num_threads(1)
     X, T = prepro.tensors(*prepro.embedded()['train'])
-    nets = [repro.Net() for _ in range(4)]
+    nets, a = [repro.Net() for _ in range(4)], torch.rand(1024, 1024)
     rates = dict.fromkeys(dict(nets[0].named_parameters()), 0.03)
-    a, n = torch.rand(1024, 1024), len(X)
-    candidates = dict(zip((*STEPS, EVALUATION), (
-        lambda: seconds(eager_steps, nets[0], X, T, some, threads) / some,
-        lambda: seconds(eager_steps, nets[1], X, T, some, 1) / some,
-        lambda: seconds(repro.train_pass, nets[2], X, T, rates, range(some)) / some,
-        lambda: seconds(compiled.train_pass, nets[3], X, T, rates, range(n)) / n,
-        lambda: statistics.fmean(seconds(torch.matmul, a, a) for _ in range(10)) / len(a)**3 * multiply_adds(nets[0]),
-        lambda: seconds(compiled.outputs, nets[3], X) / n)))
-    compiled.train_pass(nets[3], X, T, rates, range(1))                  # compile
-    times = {name: [] for name in candidates}
-    for _ in cli.progress(range(rounds), unit='round'):
-        for name, candidate in candidates.items():
-            times[name].append(candidate())
-    return {name.replace('default threads', f'default threads ({threads})'): statistics.median(found)
-            for name, found in times.items()}
 
+    def whole_pass(net):
+        compiled.train_pass(net, X, T, rates, range(len(X)))
 
-def whole_runs(rounds):
-    """{what: seconds} of what a user waits for."""
-    X, T = prepro.tensors(*prepro.embedded()['train'])
-    rates = dict.fromkeys(dict(repro.Net().named_parameters()), 0.03)
-    n = 2 * runs.cores()
-
-    def seeds():
+    def many_seeds():
         with ThreadPoolExecutor(runs.cores()) as pool:
-            list(pool.map(lambda seed: engine.backprop.train_pass(repro.Net(seed), X, T, rates, range(len(X))),
-                          range(n)))
+            list(pool.map(lambda seed: whole_pass(repro.Net(seed)), range(n)))
 
+    compiled.train_pass(nets[3], X, T, rates, range(1))                  # compile
+    candidates = {
+        f'{STEPS[0]} ({threads})': lambda: seconds(eager_steps, nets[0], X, T, some, threads) / some,
+        STEPS[1]: lambda: seconds(eager_steps, nets[1], X, T, some, 1) / some,
+        STEPS[2]: lambda: seconds(repro.train_pass, nets[2], X, T, rates, range(some)) / some,
+        STEPS[3]: lambda: seconds(whole_pass, nets[3]) / len(X),
+        STEPS[4]: lambda: statistics.fmean(seconds(torch.matmul, a, a) for _ in range(10)) / len(a)**3
+        * multiply_adds(nets[0]),
+        EVALUATION: lambda: seconds(compiled.outputs, nets[3], X) / len(X),
+        f'{n} seeds on all cores, a pass each': lambda: seconds(many_seeds),
+        'import torch': lambda: python(folder, '-c', 'import torch'),
+        f'python repro.py, {repro.PASSES} passes': lambda: python(folder, os.path.join(ROOT, 'repro.py')),
+        'cold start': lambda: cold_start(folder)}
     with tempfile.TemporaryDirectory() as folder:
-        def python(*argv, **env):
-            return seconds(functools.partial(subprocess.run, [sys.executable, *argv], cwd=folder, check=True,
-                                             capture_output=True, env=os.environ | env))
+        python(folder, os.path.join(ROOT, 'prepro.py'))                          # writes data/mnist
+        found = [{what: candidate() for what, candidate in candidates.items()}
+                 for _ in cli.progress(range(rounds), unit='round')]
+    return {what: statistics.median(each[what] for each in found) for what in candidates}
 
-        def cold_start():
-            """The first run less the second, in a fresh copy of the scripts without numba's cache."""
-            copy = os.path.join(folder, 'copy')
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(os.path.join(ROOT, 'support'), os.path.join(copy, 'support'),
-                            ignore=shutil.ignore_patterns('__pycache__'))
-            for name in 'prepro.py', 'repro.py':
-                shutil.copy(os.path.join(ROOT, name), copy)
-            run = os.path.join(copy, 'repro.py'), '--passes', '1'
-            return python(*run, NUMBA_CACHE_DIR='') - python(*run, NUMBA_CACHE_DIR='')
 
-        python(os.path.join(ROOT, 'prepro.py'))                          # writes folder/data/mnist
-        return {what: statistics.median(f() for _ in range(rounds)) for what, f in (
-            (f'{n} seeds on all cores, a pass each', lambda: seconds(seeds)),
-            ('import torch', lambda: python('-c', 'import torch')),
-            (f'python repro.py, {repro.PASSES} passes', lambda: python(os.path.join(ROOT, 'repro.py'))),
-            ('cold start', cold_start))}
+def python(folder, *argv, **env):
+    """The seconds that a command takes."""
+    return seconds(lambda: subprocess.run([sys.executable, *argv], cwd=folder, check=True, capture_output=True,
+                                          env=os.environ | env))
+
+
+def cold_start(folder):
+    """The seconds of a first run less those of the second, in a fresh copy of the scripts without numba's cache."""
+    shutil.rmtree(os.path.join(folder, 'support'), ignore_errors=True)
+    shutil.copytree(os.path.join(ROOT, 'support'), os.path.join(folder, 'support'),
+                    ignore=shutil.ignore_patterns('__pycache__'))
+    for name in 'prepro.py', 'repro.py':
+        shutil.copy(os.path.join(ROOT, name), folder)
+    first, second = (python(folder, 'repro.py', '--passes', '1', NUMBA_CACHE_DIR='') for _ in range(2))
+    return first - second
 
 
 def machine():
@@ -159,30 +152,29 @@ def committed():
     """({what: seconds}, the machine) of results/speed.csv."""
     rows = files.read_table(results('speed.csv'), f'run: python -m experiments.speed --out {CSV}', what=str,
                             seconds=cli.positive, machine=str)
-    times = {row['what']: row['seconds'] for row in rows}
+    found = {row['what']: row['seconds'] for row in rows}
     for what in STEPS[1:]:
-        if what not in times:
+        if what not in found:
             raise Missing(f'the time of {what}')
-    return times, rows[0]['machine']
+    return found, rows[0]['machine']
 
 
-def speed_tables(times, where):
+def speed_tables(found, where):
     """Times of a step, in absolute terms and against the engine and its limit; and of whole runs."""
-    one_step = [what for what in times if what.startswith(STEPS)]
-    rows = [[f'a training step, {what}', f'{1e6 * times[what]:.3g}',
-             *(f'{times[what] / times[other]:.3g}' for other in ('engine compiled', 'arithmetic limit'))]
-            for what in one_step]
-    rows += [[EVALUATION, f'{1e6 * times[EVALUATION]:.3g}', '', '']]
-    whole = [[what, f'{s:.1f}'] for what, s in times.items() if what not in (*one_step, EVALUATION)]
+    of_a_step = [what for what in found if what.startswith(STEPS)]
+    rows = [[f'a training step, {what}', f'{1e6 * found[what]:.3g}',
+             *(f'{found[what] / found[other]:.3g}' for other in STEPS[3:])] for what in of_a_step]
+    rows += [[EVALUATION, f'{1e6 * found[EVALUATION]:.3g}', '', '']]
+    whole = [[what, f'{s:.1f}'] for what, s in found.items() if what not in (*of_a_step, EVALUATION)]
     return '\n\n'.join([f'{where}:', table(['', 'microseconds', '/ compiled', '/ limit'], rows),
                         table(['whole runs', 'seconds'], whole)])
 
 
-def in_short(times, where):
-    step = times['engine compiled']
+def in_short(found, where):
+    step = found['engine compiled']
     return (f'its {repro.PASSES} passes in {repro.PASSES * prepro.N_TRAIN * step:.1f} s on one core ({where}), one '
-            f"pattern at a time: {times['autograd, 1 thread'] / step:.0f} times as fast as PyTorch's eager loop, and "
-            f"{step / times['arithmetic limit']:.1f} times as long as its multiply-adds alone "
+            f"pattern at a time: {found['autograd, 1 thread'] / step:.0f} times as fast as PyTorch's eager loop, and "
+            f"{step / found['arithmetic limit']:.1f} times as long as its multiply-adds alone "
             '([how](results/engine.md));')
 
 
@@ -196,13 +188,13 @@ def pictures():
 def draw_speed():
     """How long the paper's 23 passes take, from 1989 to now, and what the arithmetic alone would take."""
     from experiments.style import BLUE, canvas, png                      # here: timing needs no matplotlib
-    times, where = committed()
+    found, where = committed()
     whole = {'The paper, 1989\nSUN-4/260': repro.DAYS * 24 * 60 * 60,
              'The 2022 reproduction, as published\nPyTorch, a laptop of 2020': SECONDS_2022}
     for what, name in (('autograd, 1 thread', 'The same loop'), ('engine compiled', 'support/backprop.py, compiled'),
                        ('arithmetic limit', 'The arithmetic at the speed of\na large matrix product')):
         label = f'{name}\n{textwrap.fill(f"one core ({where})", 34)}'
-        whole[label] = times[what] * prepro.N_TRAIN * repro.PASSES
+        whole[label] = found[what] * prepro.N_TRAIN * repro.PASSES
     fig, ax = canvas(3.6)
     for i, s in enumerate(whole.values()):
         color = 'white' if i == len(whole) - 1 else BLUE                 # the last is no training, but its limit
@@ -237,12 +229,12 @@ def main():
         cli.fail(f'there is no compiled engine to time: {engine.missing}')
     if args.out:
         files.writable(*os.path.split(os.path.abspath(args.out)))
-    times = steps(args.rounds) | whole_runs(args.rounds)
+    found = times(args.rounds)
     print(f'Python {platform.python_version()}, torch {torch.__version__}, '
-          f'{multiply_adds(repro.Net()):,} multiply-adds a training step, on {speed_tables(times, machine())}')
+          f'{multiply_adds(repro.Net()):,} multiply-adds a training step, on {speed_tables(found, machine())}')
     if args.out:
         files.write_file(args.out, ('what,seconds,machine\n' + ''.join(
-            f'"{what}",{s:.6g},"{machine()}"\n' for what, s in times.items())).encode())
+            f'"{what}",{s:.6g},"{machine()}"\n' for what, s in found.items())).encode())
 
 
 if __name__ == '__main__':

@@ -1,6 +1,5 @@
 """compare.py: what its recipes are, what a run measures, its rows and its table; and what a user gets wrong."""
 import csv
-import math
 import os
 
 import pytest
@@ -32,12 +31,6 @@ def change(monkeypatch, recipe, **training):
 def rows(path):
     with open(path, newline='') as f:
         return list(csv.DictReader(f))
-
-
-@pytest.mark.parametrize('table', [compare.CYCLIC, compare.SPREAD, compare.random_table()])
-def test_connection_tables_take_eight_of_twelve(table):
-    assert [len(set(row)) for row in table] == [8] * 12
-    assert {a for row in table for a in row} == set(range(12))
 
 
 @pytest.mark.parametrize('name', ['paper', 'fc40', *compare.VARIANTS, 'passes_100', next(iter(compare.FIT))])
@@ -100,7 +93,6 @@ def test_runs_that_diverge_are_rows_and_the_table_counts_them(usps, monkeypatch)
     for _ in range(2):                  # and read again
         done = call(compare, 'karpathy2022', '--seeds', '0-1', cwd=usps)
         assert (done.status, done.err) == (0, []) and '2 diverged' in done.out
-    assert all(math.isnan(float(row[key])) for row in rows(usps / 'out' / 'compare.csv') for key in repro.RESULTS)
 
 
 @pytest.mark.parametrize('argv, says', [

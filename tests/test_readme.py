@@ -5,7 +5,7 @@ import re
 import shlex
 
 import pytest
-from conftest import REPO, call, originals, write_digits
+from conftest import REPO, call, write_digits
 from PIL import Image, ImageDraw
 
 import modern
@@ -70,11 +70,3 @@ def test_a_command_runs(small, command):
         assert call(repro, '--passes', '1', cwd=small).status == 0
     done = call(importlib.import_module(name), *argv, cwd=small)
     assert (done.status, done.err) == (0, [])
-
-
-@pytest.mark.parametrize('command', [c for c in COMMANDS if 'prepro' in c])
-def test_a_command_prepares(tmp_path, command):
-    _, argv = module_of(command)
-    if argv:                                                             # which would be downloaded
-        argv += ['--root', originals('USPS/usps.bz2' if 'usps' in argv else 'MNIST/raw/train-images-idx3-ubyte')]
-    assert call(prepro, *argv, cwd=tmp_path).status == 0
