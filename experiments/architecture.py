@@ -121,11 +121,11 @@ def draw_architecture():
     return png(fig)
 
 
-def draw_kernels(dataset='usps'):
+def draw_kernels():
     """What H1 learned to see, and what one test digit does to each layer."""
-    net, _ = trained('paper', dataset, SEEDS[0])
-    X, _ = load(dataset)['test']
-    out, labels = tested('paper', dataset, SEEDS[0])
+    net, _ = trained('paper', 'usps', SEEDS[0])
+    X, _ = load('usps')['test']
+    out, labels = tested('paper', 'usps', SEEDS[0])
     # a digit of which every layer shows something: the first 3 that is right
     i = int(((labels == 3) & (out.argmax(1) == 3)).int().argmax())
     x = X[i:i + 1]
@@ -167,8 +167,7 @@ def draw_kernels(dataset='usps'):
     ax.grid(False)
     ax.tick_params(length=0)
     ax.set_box_aspect(1.28)
-    bottom.suptitle(f'The activations for a test digit of {dataset.upper()} (black: -1, white: +1)', x=0.005,
-                    ha='left', fontsize=10)
+    bottom.suptitle('The activations for a test digit of USPS (black: -1, white: +1)', x=0.005, ha='left', fontsize=10)
     return png(fig)
 
 

@@ -2,7 +2,7 @@
 Recipes beside repro.py's, each over many seeds: what the paper leaves open, one
 change at a time, and other draws of MNIST.
 
-    python -m experiments.compare                  # the paper's table: paper, karpathy2022, fc40
+    python -m experiments.compare                  # those of the paper's table
     python -m experiments.compare open             # a group: the open questions
     python -m experiments.compare sgd rate_0.01    # some recipes
 

@@ -13,7 +13,6 @@ spot, in a few minutes, on data/usps and data/mnist as prepro.py makes them.
 import functools
 
 import numpy as np
-import torch
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
@@ -88,7 +87,7 @@ def papers_table():
 
 NET, FULL = 'the paper, `paper` on USPS', 'its fully connected net, `fc40` on USPS'
 APART, NET_2022 = 'the two, `fc40` - `paper`', '2022, `karpathy2022` on MNIST'
-WHOSE = {NET: 'its ', FULL: "its fully connected net's ", APART: "its two nets' difference in "}       # on the front page
+WHOSE = {NET: 'its ', FULL: "its fully connected net's ", APART: "its two nets' difference in "}
 NAMES = dict(zip(RESULTS, ('training MSE', 'training error', 'training misses', 'test MSE', 'test error', 'test misses',
                            'rejection')))
 UNITS = dict(zip(RESULTS, ('e-3', '%', '', 'e-3', '%', '', '%')))
@@ -181,28 +180,24 @@ def tested(recipe, dataset, seed):
     return repro.outputs(trained(recipe, dataset, seed)[0], X), Y.argmax(1)
 
 
-def confusion(dataset):
-    """
-    Which class the paper's net takes for which: how many test digits of each class (rows) get which answer (columns),
-    a NumPy array (10, 10), the mean over SEEDS; and the error in percent of each class (10,).
-    """
+def confusion():
+    """How many of USPS's test digits of each class (rows) get which answer (columns), (10, 10): the mean over SEEDS."""
     matrix = np.zeros((10, 10))
     for seed in SEEDS:
-        out, labels = tested('paper', dataset, seed)
+        out, labels = tested('paper', 'usps', seed)
         np.add.at(matrix, (labels.numpy(), out.argmax(1).numpy()), 1 / len(SEEDS))
-    sizes = matrix.sum(1)
-    return matrix, 100 * (sizes - matrix.diagonal()) / sizes.clip(1)
+    return matrix
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # pictures
 
 def pictures():
-    return {'curves.png': draw_curves, 'rejection.png': draw_rejection, 'wrong.png': draw_wrong, 'confusion.png': draw_confusion}
+    return {'curves.png': draw_curves, 'rejection.png': draw_rejection, 'wrong.png': draw_wrong,
+            'confusion.png': draw_confusion}
 
 
 BANDS = 'lines: the mean of {} seeds; bands: from the lowest to the highest'
-NAME = {'train': 'training', 'test': 'test'}
 
 
 def band(ax, x, curves, color, style, label):
@@ -219,14 +214,14 @@ def draw_curves():
             ('mnist', 'karpathy2022', ORANGE, 'the settings of 2022', 'the 2022 reproduction', KARPATHY2022)):
         histories = [trained(recipe, dataset, seed)[1] for seed in SEEDS]
         for ax, key in zip(axes, ('loss', 'error')):
-            for split, style in (('train', '--'), ('test', '-')):
+            for split, style, name in (('train', '--', 'training'), ('test', '-', 'test')):
                 curves = np.array([h[split][key] for h in histories])
                 band(ax, np.arange(1, curves.shape[1] + 1), curves, color, style,
-                     f'{dataset.upper()}, {settings}: {NAME[split]}')
-            for split, marker in (('train', 'v'), ('test', '^')):
+                     f'{dataset.upper()}, {settings}: {name}')
+            for split, marker, name in (('train', 'v', 'training'), ('test', '^', 'test')):
                 ax.plot(repro.PASSES, single[f'{split}_{key}'], marker, color=color, markersize=7.5,
                         markeredgecolor=BLACK, clip_on=False, zorder=5, linestyle='none',
-                        label=f'{source} after {repro.PASSES} passes: {NAME[split]}')
+                        label=f'{source} after {repro.PASSES} passes: {name}')
     for ax, title, at in ((axes[0], 'mean squared error', (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)),
                           (axes[1], 'error, %', (0.1, 0.2, 0.5, 1, 2, 5, 10))):
         ax.set(yscale='log', title=title, xlabel='passes', xlim=(1, repro.PASSES), xticks=(1, 5, 10, 15, 20, 23))
@@ -266,39 +261,34 @@ def draw_rejection():
     return png(fig)
 
 
-def draw_wrong(dataset='usps', columns=14):
+def draw_wrong(columns=14):
     """Every test digit that one net gets wrong, most confident first."""
-    net, _ = trained('paper', dataset, SEEDS[0])
-    X, _ = load(dataset)['test']
-    out, labels = tested('paper', dataset, SEEDS[0])
-    answers = out.argmax(1)
-    top = out.topk(2).values
-    gap = top[:, 0] - top[:, 1]
-    wrong = torch.nonzero(answers != labels)[:, 0]
-    wrong = wrong[gap[wrong].argsort(descending=True, stable=True)]
+    X, _ = load('usps')['test']
+    out, labels = tested('paper', 'usps', SEEDS[0])
+    answers, gap = out.argmax(1), -out.topk(2).values.diff()[:, 0]
+    wrong = [k for k in gap.argsort(descending=True, stable=True).tolist() if answers[k] != labels[k]]
     rows = max(1, -(-len(wrong) // columns))
     w, h = 20, 25                       # a digit's place, in its pixels: 16x16 and the label below it
     fig, ax = canvas(0.6 + WIDTH * rows * h / (columns * w))
     bare(ax)
-    for i, k in enumerate(wrong.tolist()):
+    for i, k in enumerate(wrong):
         x, y = i % columns * w, i // columns * h
         ax.imshow(X[k, 0].numpy(), extent=(x, x + 16, y + 16, y), vmin=-1, vmax=1)
         ax.add_patch(Rectangle((x, y), 16, 16, facecolor='none', edgecolor='#BBBBBB', linewidth=0.5))
         ax.text(x + 8, y + 16.8, f'{labels[k]}→{answers[k]}  {gap[k]:.1f}', ha='center', va='top', fontsize=7.5)
     ax.set(xlim=(-1, columns * w - 3), ylim=(rows * h, -1), aspect='equal')
-    misses = f'{len(wrong)} of {len(X)} test digits of {dataset.upper()}'
-    ax.set_title(f'The {misses} that one net, seed {SEEDS[0]}, gets wrong (the paper: {PAPER["test_misses"]}), '
-                 'most confident first.\n'
-                 'Below each: its label → the answer, and the difference between the two largest outputs '
-                 f'(in the targets {2 * net.level:g})', linespacing=1.4)
+    level = repro.RECIPES['paper']['net']['level']
+    ax.set_title(f'The {len(wrong)} of {len(X)} test digits of USPS that one net, seed {SEEDS[0]}, gets wrong (the '
+                 f'paper: {PAPER["test_misses"]}), most confident first.\nBelow each: its label → the answer, and the '
+                 f'difference between the two largest outputs (in the targets {2 * level:g})', linespacing=1.4)
     return png(fig)
 
 
-def draw_confusion(dataset='usps'):
+def draw_confusion():
     """Which class is taken for which, and the error of each class."""
-    matrix, error = confusion(dataset)
-    sizes = matrix.sum(1)
-    wrong = matrix * (1 - np.eye(10))
+    matrix = confusion()
+    sizes, wrong = matrix.sum(1), matrix * (1 - np.eye(10))
+    error = 100 * wrong.sum(1) / sizes.clip(1)
     fig, (ax, bars) = canvas(4.4, 1, 2, sharey=True, width_ratios=(1.9, 1))
     ax.imshow(wrong, cmap='Blues', aspect='auto', vmax=1.6 * wrong.max() or 1)       # pale enough to read numbers on
     for (c, a), n in np.ndenumerate(matrix):
@@ -308,7 +298,7 @@ def draw_confusion(dataset='usps'):
             ax.text(a, c, f'{n:.1f}', ha='center', va='center', fontsize=8.5, color=GRAY if a == c else BLACK)
     ax.set(xticks=range(10), yticks=range(10), yticklabels=[f'{c} (of {round(sizes[c])})' for c in range(10)],
            xlabel='answer', ylabel='digit',
-           title=f'test digits of {dataset.upper()} by answer: the mean of {len(SEEDS)} seeds')
+           title=f'test digits of USPS by answer: the mean of {len(SEEDS)} seeds')
     mean = 100 * wrong.sum() / sizes.sum()
     bars.axvline(mean, color=BLACK, linewidth=0.8, linestyle=':')
     bars.barh(range(10), error, color=BLUE, height=0.6)

@@ -4,8 +4,8 @@ makes them.
 
     python -m experiments.pictures [--seeds 0-4]
 
-Nets of the recipe karpathy2022, trained on MNIST and on USPS, are shown pictures
-of
+Nets of the recipe karpathy2022, trained on MNIST and on USPS, are shown
+pictures of
 
 own         the test digits of the data set that they were trained on
 other       the test digits of the other data set: MNIST's at 28x28, USPS's at

@@ -2,19 +2,20 @@
 Put the numbers of results/*.csv into README.md and results/README.md, and draw
 the pictures of results/.
 
-    python -m experiments.report                 # pages, and pictures older than their CSV files
-    python -m experiments.report curves wrong    # these pictures; all: every one, which takes minutes
-    python -m experiments.report --check         # status 1 if a page or a picture is old
+    python -m experiments.report            # pages, and pictures that are old
+    python -m experiments.report curves     # this picture; all: every one
+    python -m experiments.report --check    # status 1 if one of them is old
 
 The numbers come from the rooms of experiments/. A room offers
 
-    tables()      {mark: text}: what stands between <!-- mark --> and <!-- /mark --> on a page
-    pictures()    {file name: draw}: draw() returns the bytes of that file of results/
+    tables()      {mark: text}: what is between <!-- mark --> and <!-- /mark -->
+    pictures()    {file name: draw}: draw() returns the bytes of results/NAME
 
 The text is markdown, a paragraph or an item of a list in one line; here it is
 broken into lines of 120 letters. A room that lacks runs raises
 markdown.Missing, which says which. A picture holds the SHA-256 of the CSV files
-that it was drawn from (style.png).
+that it was drawn from (style.png): it is old once they change. Pictures of nets
+trained on the spot have none, and are drawn when they are named.
 """
 import os
 import re
