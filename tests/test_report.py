@@ -1,4 +1,4 @@
-"""report.py: the pages have the numbers of results/*.csv, computed here again by hand, and no picture is older than them."""
+"""report.py: the pages have the numbers of results/*.csv, computed again by hand; no picture is older than they are."""
 import csv
 import re
 import shutil
@@ -58,7 +58,8 @@ def test_differences_have_the_sign_that_their_heads_say(tables):
         assert float(row[4]) - float(row[5]) == pytest.approx(      # missed by it alone, by `paper` alone
             mean_change(errors[name], errors['paper']) * 20.07, abs=0.11)
     for name in compare.VARIANTS:
-        assert cells(tables['open'], f'`{name}`: ')[7].startswith(f'{mean_change(errors[name], errors["paper"]):+.2f} [')
+        change = mean_change(errors[name], errors['paper'])
+        assert cells(tables['open'], f'`{name}`: ')[7].startswith(f'{change:+.2f} [')
 
 
 def test_z_is_the_papers_misses_less_ours(tables):
