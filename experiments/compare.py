@@ -111,7 +111,7 @@ KEY = ('recipe', 'settings', 'dataset', 'seed')
 VALUES = (*RESULTS, 'seconds', 'missed')     # missed: the numbers of the test digits that are wrong
 WORDS = ('recipe', 'settings', 'dataset', 'missed')
 
-load = functools.cache(files.load_digits)
+load = files.load_digits
 
 
 def shuffled(X, Y, seed):
@@ -148,7 +148,7 @@ def one_run(recipe, settings, dataset, seed):
     chosen, splits = RECIPES[recipe][1], load(dataset)
     assert settings == runs.fingerprint(chosen)
     if 'draw' in chosen:
-        splits = prepro.drawn(splits, prepro.draw(splits, **chosen['draw']))
+        splits = prepro.chosen(splits, prepro.draw(splits, **chosen['draw']))
     try:
         net, seconds = trained(chosen, *shuffled(*splits['train'], chosen.get('order')), seed)
     except repro.Diverged:

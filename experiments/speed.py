@@ -150,8 +150,8 @@ def tables():
 @functools.cache
 def committed():
     """({what: seconds}, the machine) of results/speed.csv."""
-    rows = files.read_table(results('speed.csv'), f'run: python -m experiments.speed --out {CSV}', what=str,
-                            seconds=cli.positive, machine=str)
+    rows = runs.read_rows(results('speed.csv'), ('what', 'seconds', 'machine'), (), ('what', 'machine'),
+                          f'run: python -m experiments.speed --out {CSV}')
     found = {row['what']: row['seconds'] for row in rows}
     for what in STEPS[1:]:
         if what not in found:

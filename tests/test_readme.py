@@ -19,7 +19,7 @@ COMMANDS = sorted({command for text in PAGES.values() for command in
                    re.findall(r'(?:^    |`)(python (?:-m )?[\w/.]+[^`\n#]*?)\s*(?=`|\n|$|#)', text, re.M)})
 # their arguments are looked at, and refused if they are wrong
 MINUTES = ('experiments.claims', 'experiments.claim_pictures', 'experiments.speed', 'experiments.pictures',
-           'experiments.posterior', 'experiments.posterior_pictures', 'experiments.report')
+           'experiments.posterior', 'experiments.posterior_pictures', 'experiments.report', 'experiments.verify')
 
 
 def module_of(command):
@@ -60,7 +60,7 @@ def small(tmp_path, monkeypatch, any_digits):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('command', [c for c in COMMANDS if 'prepro' not in c and '--cluster' not in c])
+@pytest.mark.parametrize('command', [c for c in COMMANDS if not any(word in c for word in ('prepro', 'dask', '--cluster'))])
 def test_a_command_runs(small, command):
     name, argv = module_of(command)
     if name in MINUTES:
