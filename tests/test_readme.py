@@ -60,13 +60,13 @@ def small(tmp_path, monkeypatch, any_digits):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('command', [c for c in COMMANDS if not any(word in c for word in ('prepro', 'dask', '--cluster'))])
+@pytest.mark.parametrize('command', [c for c in COMMANDS if not re.search('prepro|dask|--cluster', c)])
 def test_a_command_runs(small, command):
     name, argv = module_of(command)
     if name in MINUTES:
         assert call(importlib.import_module(name), *argv, '--help', cwd=small).status == 0
         return
     if name == 'experiments.predict':
-        assert call(repro, '--passes', '1', cwd=small).status == 0
+        assert call(repro, cwd=small).status == 0
     done = call(importlib.import_module(name), *argv, cwd=small)
     assert (done.status, done.err) == (0, [])
