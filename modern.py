@@ -145,7 +145,7 @@ class Settings:
 # (idea, source, what it changes), each on top of those before it. A rate beside an idea was chosen again for it.
 AFFINE = dict(shift=1.25, rotation=12, scale=0.15, shear=0.15)
 LADDER = [
-    ('the settings of 2022', 'karpathy/lecun1989-repro 2022', dict()),
+    ('settings of 2022, 23 passes', 'karpathy/lecun1989-repro 2022', dict()),
 
     # Ten outputs are one choice among ten classes. Alone it gains little.
     ('softmax, cross-entropy', 'Bridle 1990', dict(softmax=True, rate=0.005)),
@@ -160,22 +160,22 @@ LADDER = [
     # twice; the largest gain of all, and it takes more passes.
     ('distortions, 60 passes', 'Baird 1990; Simard et al. 1992', dict(distortions=AFFINE, passes=60)),
 
-    ('ReLU, its initial weights, border', 'Nair and Hinton 2010; He et al. 2015', dict(relu=True, rate=0.01)),
+    ('ReLU, He\'s weights, border 0', 'Nair and Hinton 2010; He et al. 2015', dict(relu=True, rate=0.01)),
 
     ('elastic distortions', 'Simard et al. 2003', dict(distortions=AFFINE | dict(elastic=0.4))),
 
     # Digits that never come twice can be learned from for longer.
-    ('250 passes', 'Hoffer et al. 2017', dict(passes=250)),
+    ('longer training, 250 passes', 'Hoffer et al. 2017', dict(passes=250)),
 
     # Wider nets, trained on the same digits, say how likely each class is, which is more than a label does.
     ('distillation', 'Hinton et al. 2015', dict(teachers=4, teacher=dict(width=16, rate=0.005, passes=40),
                                                 temperature=2.0, weight=0.7)),
 ]
 
-# What karpathy/lecun1989-repro publishes: {the rung most like it: (step, test error in percent)}, on its draw of MNIST,
+# What karpathy/lecun1989-repro publishes: {the rung most like it: (test error in percent, step)}, on its draw of MNIST,
 # one run each, watched on the test digits.
-PUBLISHED = {0: ('1989', 4.09), 1: ('softmax, cross-entropy', 4.38), 2: ('AdamW, 46 passes', 3.59),
-             4: ('shifts, 60 passes', 2.19), 5: ('ReLU, dropout, 80 passes', 1.59)}
+PUBLISHED = {0: (4.09, '1989'), 1: (4.38, 'softmax, cross-entropy'), 2: (3.59, 'AdamW, 46 passes'),
+             4: (2.19, 'shifts, 60 passes'), 5: (1.59, 'ReLU, dropout, 80 passes')}
 
 
 def rung(n):
@@ -203,20 +203,20 @@ def build(r, seed):
 
 def train(r, X, Y, seed):
     """
-    Train a net on X (n, 1, 16, 16), Y (n, 10) with settings r. Yields (pass, net) after each pass. Raises
-    repro.Diverged.
+    Train a net on X (n, 1, 16, 16), Y (n, 10) with settings r. Yields (pass, seconds of training so far, net) after
+    each pass. Raises repro.Diverged.
     """
-    passes = passes_over(X, r)
+    passes, start, seconds = passes_over(X, r), time.perf_counter(), 0.0
     teachers = []
-    for k in range(r.teachers):         # each with a seed of its own
-        *_, (_, teacher) = train(replace(r, teachers=0, **r.teacher), X, Y, seed + 1000 * (k + 1))
+    for k in cli.progress(range(r.teachers), leave=False, unit='teacher'):               # each with its own seed
+        *_, (_, _, teacher) = train(replace(r, teachers=0, **r.teacher), X, Y, seed + 1000 * (k + 1))
         teachers.append(teacher.eval())
 
     torch.manual_seed(seed)
     net = build(r, seed)
     if r.batch == 1:                    # rungs 0 and 1: by repro.py
-        for n, _ in repro.train(net, X, Y, passes, r.rate):
-            yield n, net
+        for n, seconds in repro.train(net, X, Y, passes, r.rate):
+            yield n, seconds, net
         return
 
     if r.adamw:
@@ -247,7 +247,9 @@ def train(r, X, Y, seed):
             step += 1
         if not all(p.isfinite().all() for p in net.parameters()):
             raise repro.Diverged
-        yield n + 1, net
+        seconds += time.perf_counter() - start
+        yield n + 1, seconds, net
+        start = time.perf_counter()
 
 
 def measure(net, X, Y):
@@ -256,3 +258,79 @@ def measure(net, X, Y):
     out = repro.outputs(net, X)
     misses = int((out.argmax(1) != Y.argmax(1)).sum())
     return {'loss': float(net.cost(out, Y)), 'error': 100 * misses / len(X), 'misses': misses}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The script
+
+def climb(dataset, seed):
+    """Train rungs 0 to 7 once, and print a line for each."""
+    splits = files.load_digits(dataset)
+    line = '{:34}{:>6}{:>8}  {}'.format
+    print(line(f'test digits of {dataset}, seed {seed}', '%', 'misses', 'published in 2022, %' * (dataset == 'mnist')))
+    for n, (idea, _, _) in enumerate(LADDER[:8]):
+        r = rung(n)
+        passes = cli.progress(train(r, *splits['train'], seed), total=passes_over(splits['train'][0], r), desc=idea,
+                              leave=False, unit='pass')
+        try:
+            *_, (_, _, net) = passes
+        except repro.Diverged:
+            cli.fail(f'rung {n}: training diverged: a value is no longer finite')
+        m = measure(net, *splits['test'])
+        published = '{:.2f} {}'.format(*PUBLISHED[n]) if dataset == 'mnist' and n in PUBLISHED else ''
+        print(line(f'{n} {idea}', f'{m["error"]:.2f}', m['misses'], published).rstrip(), flush=True)
+
+
+def train_rung(n, dataset, seed, folder):
+    """Train a rung, with repro.py's lines after each pass, and its files in the folder at the end."""
+    r, splits = rung(n), files.load_digits(dataset)
+    files.writable(folder, 'args.json', 'metrics.csv', 'model.pt')
+    args = {'rung': n, 'dataset': dataset, 'seed': seed, 'settings': asdict(r)}
+    rows = []
+    try:
+        for n_pass, seconds, net in train(r, *splits['train'], seed):
+            print(n_pass)
+            for split, XY in splits.items():
+                m = measure(net, *XY)
+                print(f'eval: split {split:5}. loss {m["loss"]:e}. error {m["error"]:.2f}%. misses: {m["misses"]}',
+                      flush=True)
+                rows.append({'pass': n_pass, 'split': split, **m, 'seconds': seconds})
+            files.save_run(folder, args, rows)
+    except repro.Diverged:
+        cli.fail(f'training diverged in pass {len(rows) // 2 + 1}: a value is no longer finite; '
+                 + (f'the passes before it are in {folder}' if rows else 'nothing is written'))
+    files.save_run(folder, args, rows, net)
+
+
+def main():
+    rungs = '\n'.join(textwrap.fill(f'  {n}  {idea} ({source})', 79, subsequent_indent=5*' ')
+                      for n, (idea, source, _) in enumerate(LADDER))
+    parser = cli.parser(__doc__, epilog=f'rungs, each on top of those below it:\n{rungs}')
+    parser.add_argument('--dataset', type=files.dataset, default='mnist', metavar='D', help='the digits, as prepro.py '
+                        'makes them: mnist, usps, mnist60k (fewer passes) or mnist-seedN (default: mnist)')
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument('--rung', type=int, choices=range(len(LADDER)), metavar='N',
+                     help='train rung N alone (default: rungs 0 to 7, a line for each)')
+    one.add_argument('--show', type=int, choices=range(len(LADDER)), metavar='N',
+                     help='print every setting of rung N, and do nothing else')
+    parser.add_argument('--seed', type=cli.seed, default=0, metavar='N',
+                        help='of initial weights, order and distortions (default: 0)')
+    parser.add_argument('-o', '--output', type=cli.path, metavar='DIR',
+                        help='where args.json, metrics.csv and model.pt of --rung go (default: out/rung<N>-<dataset>)')
+    args = parser.parse_args()
+    if args.output and args.rung is None:
+        parser.error('-o: only --rung writes files')
+    torch.set_num_threads(1)            # two are slower on a net of this size
+    if args.show is not None:
+        idea, source, _ = LADDER[args.show]
+        print(f'rung {args.show}: {idea} ({source})')
+        print('\n'.join(f'  {name:12} {value}' for name, value in asdict(rung(args.show)).items()))
+    elif args.rung is not None:
+        folder = args.output or os.path.join('out', f'rung{args.rung}-{args.dataset}')
+        train_rung(args.rung, args.dataset, args.seed, folder)
+    else:
+        climb(args.dataset, args.seed)
+
+
+if __name__ == '__main__':
+    cli.run(main)

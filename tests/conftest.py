@@ -14,10 +14,9 @@ import torch
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
-import modern                                                            # noqa: E402 (found by the line above)
-import prepro                                                            # noqa: E402
+import prepro                                                            # noqa: E402 (found by the line above)
 import support.files                                                     # noqa: E402
-from experiments import compare, figures                                 # noqa: E402
+from experiments import compare, figures, ladder                         # noqa: E402
 from support import cli                                                  # noqa: E402
 
 ORIGINALS = Path(os.environ.get('LECUN1989_DATA') or REPO.parent / 'shared' / 'data')
@@ -156,7 +155,7 @@ class Unknown(dict):
 def any_digits(monkeypatch):
     """Any digits may be called mnist, usps or mnist60k, in this process; none are kept from one test to the next."""
     monkeypatch.setattr(support.files, 'LABELS_SHA256', Unknown(support.files.LABELS_SHA256))
-    kept = compare.load, modern.load, figures.digits, figures.trained
+    kept = compare.load, ladder.load, figures.digits, figures.trained
     for cache in kept:
         cache.cache_clear()
     yield
