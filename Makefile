@@ -16,7 +16,7 @@ TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --disable-pip-version-check
-OUT := out/reference-mnist
+OUT := out/karpathy2022-mnist
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:

@@ -45,14 +45,14 @@ from support import cli, files
 class Net(repro.Net):
     """
     The net of 1989 with ten logits as its output: their softmax is how likely each class is. relu: ReLU units in H1, H2
-    and H3; with them come normal initial weights of variance 2 / fan-in (He et al. 2015), and 0 beyond the border of
-    H1, as a ReLU is never below it.
+    and H3; with them come normal initial weights of variance 2 / fan-in (He et al. 2015), and 0 as the background
+    beyond the border of H1, as a ReLU is never below it.
     """
     softmax = True      # tells support/backprop.py, which trains rung 1, to take the cross-entropy of a softmax
 
     def __init__(self, seed, relu=False):
         super().__init__(seed, out_bias=0.0)
-        self.squash, self.H2_border = (F.relu, 0.0) if relu else (torch.tanh, repro.BACKGROUND)
+        self.squash, self.H1_background = (F.relu, 0.0) if relu else (torch.tanh, repro.BACKGROUND)
         if relu:
             g = torch.Generator().manual_seed(seed)
             for w, fan_in in (self.H1w, 5*5), (self.H2w, 8*5*5), (self.H3w, 12*4*4), (self.outw, 30):
@@ -60,23 +60,19 @@ class Net(repro.Net):
 
     def layers(self, x):
         """The activations of H1, H2 and H3, and the logits, for images x (n, 1, 16, 16)."""
-        H1 = self.squash(self.windows(x, self.H1w, repro.BACKGROUND) + self.H1b)                 # (n, 12, 8, 8)
-        H2 = self.squash(self.windows(H1, self.kernel(), self.H2_border) + self.H2b)             # (n, 12, 4, 4)
+        H1 = self.squash(windows(x, self.H1w, repro.BACKGROUND) + self.H1b)                      # (n, 12, 8, 8)
+        H2 = self.squash(windows(H1, self.kernels(self.H2w), self.H1_background) + self.H2b)     # (n, 12, 4, 4)
         H3 = self.squash(H2.flatten(1) @ self.H3w + self.H3b)                                    # (n, 30)
         return H1, H2, H3, H3 @ self.outw + self.outb                                            # (n, 10)
-
-    def windows(self, x, w, border):
-        """repro.py's: less the border, x is padded with zeros, which conv2d does itself; a quarter less time a step."""
-        return F.conv2d(x - border, w, border * w.sum((1, 2, 3)), stride=2, padding=2)
-
-    def kernel(self):
-        """H2's weights as a kernel (12, 12, 5, 5), 0 where the table has no connection."""
-        return self.H2w.new_zeros(12, 12, 5, 5).index_put((torch.arange(12)[:, None], torch.tensor(self.table)),
-                                                          self.H2w)
 
     def cost(self, logits, t):
         """The cross-entropy of logits (n, 10), where t > 0 marks the class."""
         return F.cross_entropy(logits, t.argmax(1))
+
+
+def windows(x, w, background):
+    """repro.windows in 3/4 of the time: less the background, x is padded with zeros, which conv2d does by itself."""
+    return F.conv2d(x - background, w, background * w.sum((1, 2, 3)), stride=2, padding=2)
 
 
 class WideNet(nn.Sequential):
@@ -131,7 +127,7 @@ class Settings:
     relu: bool = False          # units: ReLU, not tanh
     batch: int = 1              # patterns per update; a single one in a constant order, more in a new one each pass
     adamw: bool = False         # updates: AdamW's, not those of plain gradient descent
-    rate: float = repro.RECIPES['reference']['rate']
+    rate: float = repro.RECIPES['karpathy2022']['training']['rate']
     decay: bool = False         # the rate rises for 15% of the updates, then falls to 0; not constant
     passes: int = repro.PASSES
     distortions: dict = None    # arguments of distort, which acts anew in each pass
@@ -160,7 +156,7 @@ LADDER = [
     # twice; the largest gain of all, and it takes more passes.
     ('distortions, 60 passes', 'Baird 1990; Simard et al. 1992', dict(distortions=AFFINE, passes=60)),
 
-    ('ReLU, He\'s weights, border 0', 'Nair and Hinton 2010; He et al. 2015', dict(relu=True, rate=0.01)),
+    ('ReLU, He\'s weights, background 0', 'Nair and Hinton 2010; He et al. 2015', dict(relu=True, rate=0.01)),
 
     ('elastic distortions', 'Simard et al. 2003', dict(distortions=AFFINE | dict(elastic=0.4))),
 
@@ -198,7 +194,7 @@ def build(r, seed):
     """The net that settings r describe, with its initial weights."""
     if r.width:
         return WideNet(seed, r.width)
-    return Net(seed, r.relu) if r.softmax else repro.Net(seed)
+    return Net(seed, r.relu) if r.softmax else repro.build(repro.RECIPES['karpathy2022'], seed)
 
 
 def train(r, X, Y, seed):

@@ -6,18 +6,14 @@ the net, its learning and its results, in the paper's order.
     python repro.py                                  # as in 2022, on MNIST
     python repro.py --recipe paper --dataset usps    # as in 1989, on its digits
 
-The second, over ten seeds (mean +- sd; results/README.md has all):
+@@LAST@@
 
-                train MSE    error, %      test MSE    error, %   rejected, %
-    the paper      2.5e-3        0.14         18e-3         5.0          12.1
-    here, n=10     2.7e-3 0.12 +- 0.05        24e-3 5.68 +- 0.42 13.3 +- 1.1
-
-A run writes to out/<recipe>-<dataset>/: args.json, metrics.csv (a row for
-each pass and split) and, at its end, model.pt (a state_dict).
+One run; results/README.md has many seeds. It writes out/<recipe>-<dataset>/:
+args.json, metrics.csv (a row for each pass and split) and, at its end,
+model.pt (a state_dict).
 """
-import copy
+import math
 import os
-import sys
 import time
 
 import torch
@@ -25,121 +21,149 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from support import cli, files
-
-try:
-    from support import backprop        # train_pass, outputs and curvature again, compiled: over 100 times as fast
-except ImportError as e:
-    backprop, missing = None, e
+from support.engine import faster       # the functions below, compiled, as long as they do the same
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Section 3, network design
 
-# Which 8 of the 12 maps of H1 each of the 12 maps of H2 sees: "a scheme that will not be described here". Assumed, as
-# in the 2022 reproduction: three blocks of four maps.
+# The 8 maps of H1 that each of H2's 12 maps sees: "a scheme that will not be described here". Assumed, as in the 2022
+# reproduction: three blocks of four maps.
 TABLE = [list(range(0, 8))] * 4 + [list(range(4, 12))] * 4 + [[0, 1, 2, 3, 8, 9, 10, 11]] * 4
 
 BACKGROUND = -1.0   # what windows see beyond the border of the image, or of a map of H1
 
 
-def initial(seed, root):
+def initial(seed, sqrt_fan_in):
     """
     A function uniform(fan_in, *shape) that draws a layer's initial weights. Section 4: uniform in [-2.4/F, 2.4/F], F a
-    unit's fan-in, so that the weighted sums stay where the squashing function is not flat. With root, the range is 2.4
-    over the square root of F, as many have read it.
+    unit's fan-in. With sqrt_fan_in the range is 2.4 over the square root of F, as many have read it.
     """
     g = torch.Generator().manual_seed(seed)
 
     def uniform(fan_in, *shape):
-        return nn.Parameter((torch.rand(*shape, generator=g) - 0.5) * 2 * 2.4 / (fan_in**0.5 if root else fan_in))
+        return nn.Parameter((torch.rand(*shape, generator=g) - 0.5) * 2 * 2.4 / (fan_in**0.5 if sqrt_fan_in else fan_in))
     return uniform
 
 
-class Net(nn.Module):
-    """
-    16x16 image -> H1: 12 maps of 8x8 -> H2: 12 maps of 4x4 -> H3: 30 units -> 10 outputs.
+class Units(nn.Module):
+    """What the paper's two nets share: their units, and what is counted and minimized. Layer H1 has H1w and H1b."""
 
-    Within a map the weights are shared and the biases are not. seed fixes the initial weights. What the paper leaves
-    open: table, for each map of H2 the maps of H1 that it sees; A and S, of the squashing function A tanh(S s); level,
-    of the targets +-level; root, whether the initial range has the fan-in under a square root; the initial biases,
-    which are 0, and out_bias in the output.
-    """
-
-    def __init__(self, seed=1337, table=TABLE, A=1.0, S=1.0, level=1.0, root=True, out_bias=-1.0):
+    def __init__(self, A, S, level):
         super().__init__()
-        self.table, self.A, self.S, self.level = table, A, S, level
-        self.border = BACKGROUND
-        maps1, maps2, seen = max(map(max, table)) + 1, len(table), len(table[0])     # the paper's: 12, 12 and 8
-        uniform = initial(seed, root)
-        self.H1w = uniform(5*5, maps1, 1, 5, 5)
-        self.H2w = uniform(seen*5*5, maps2, seen, 5, 5)
-        self.H3w = uniform(maps2*4*4, maps2*4*4, 30)
-        self.outw = uniform(30, 30, 10)
-        self.H1b = nn.Parameter(torch.zeros(maps1, 8, 8))
-        self.H2b = nn.Parameter(torch.zeros(maps2, 4, 4))
-        self.H3b = nn.Parameter(torch.zeros(30))
-        self.outb = nn.Parameter(torch.full((10,), out_bias))
-
-    def layers(self, x):
-        """The activations of H1, H2, H3 and the output for images x (n, 1, 16, 16)."""
-        H1 = self.squash(self.windows(x, self.H1w) + self.H1b)                     # (n, 12, 8, 8)
-        seen = H1[:, sum(self.table, [])]                                          # (n, 12*8, 8, 8): 8 a map of H2
-        H2 = self.squash(self.windows(seen, self.H2w, groups=len(self.table)) + self.H2b)    # (n, 12, 4, 4)
-        H3 = self.squash(H2.flatten(1) @ self.H3w + self.H3b)                      # (n, 30)
-        return H1, H2, H3, self.squash(H3 @ self.outw + self.outb)                 # (n, 10): one output a class
-
-    def windows(self, x, w, groups=1):
-        """The weighted sums of windows of 5x5, two units apart, over maps x (n, m, 2h, 2h): (n, maps, h, h)."""
-        return F.conv2d(F.pad(x, (2, 2, 2, 2), value=self.border), w, stride=2, groups=groups)
-
-    def forward(self, x):
-        return self.layers(x)[-1]
+        self.A, self.S, self.level = A, S, level
 
     def squash(self, s):
         """Section 4: a scaled hyperbolic tangent of the weighted sums s."""
         return self.A * torch.tanh(self.S * s)
 
     def slope(self, y):
-        """The squashing function's slope where its value is y."""
-        return self.S / self.A * (self.A - y) * (self.A + y)
+        """The slope dy/ds of squash, where its value is y."""
+        return self.A * self.S * (1 - (y / self.A)**2)
 
     def cost(self, y, t):
-        """The mean squared error, over patterns and outputs, of outputs y where targets are t (n, 10)."""
+        """The mean squared error, over patterns and outputs, of outputs y where targets are t, both (n, 10)."""
         return (t - y).square().mean()
 
+    def forward(self, x):
+        return self.layers(x)[-1]
+
     def counts(self):
-        """{layer: (units, connections, free parameters)}; 'all' counts the 256 units of the image too."""
-        layers = {'H1': (self.H1w, self.H1b, 1*5*5), 'H2': (self.H2w, self.H2b, len(self.table[0])*5*5),
-                  'H3': (self.H3w, self.H3b, len(self.H3w)), 'output': (self.outw, self.outb, len(self.outw))}
-        # each unit has its own bias, whose constant input counts as a connection
-        c = {name: (b.numel(), b.numel() * (fan_in + 1), w.numel() + b.numel())
-             for name, (w, b, fan_in) in layers.items()}
-        return c | {'all': tuple(sum(n) for n in zip((16*16, 0, 0), *c.values()))}
+        """
+        {layer: (units, connections, free parameters)}; 'all' counts the 256 units of the image too. A bias is a
+        connection, to a constant input.
+        """
+        counts = {}
+        for layer in self.LAYERS:
+            w, b = getattr(self, f'{layer}w'), getattr(self, f'{layer}b')
+            fan_in = w[0].numel() if w.dim() == 4 else len(w)
+            counts[layer] = b.numel(), b.numel() * (fan_in + 1), w.numel() + b.numel()
+        return counts | {'all': tuple(map(sum, zip((16*16, 0, 0), *counts.values())))}
 
 
-class FullNet(nn.Module):
-    """Section 5's comparison, a fully connected net: 256-40-10. Arguments as for Net."""
+class Net(Units):
+    """16x16 image -> H1, 12 maps of 8x8 -> H2, 12 maps of 4x4 -> H3, 30 units -> 10 outputs. 9,760 free parameters."""
 
-    def __init__(self, seed=1337, hidden=40, A=1.0, S=1.0, level=1.0, root=True, out_bias=-1.0):
-        super().__init__()
-        self.A, self.S, self.level = A, S, level
-        uniform = initial(seed, root)
-        self.H3w = uniform(16*16, 256, hidden)
-        self.outw = uniform(hidden, hidden, 10)
-        self.H3b = nn.Parameter(torch.zeros(hidden))
+    LAYERS = 'H1', 'H2', 'H3', 'out'
+
+    def __init__(self, seed=1337,       # of the initial weights
+                 table=TABLE,           # for each map of H2, the maps of H1 that it sees, equally many
+                 A=1.0, S=1.0,          # of the squashing function A tanh(S s)
+                 level=1.0,             # targets are +level and -level
+                 sqrt_fan_in=True,      # whether the initial range is 2.4 / sqrt(F), not 2.4 / F
+                 out_bias=-1.0):        # the initial biases of the output; all others are 0
+        super().__init__(A, S, level)
+        self.table = table
+        H1_maps, H2_maps, seen = 1 + max(map(max, table)), len(table), len(table[0])     # 12, 12, 8
+        uniform = initial(seed, sqrt_fan_in)
+        # 5x5 windows; within a map weights are shared, biases are not
+        self.H1w = uniform(5*5, H1_maps, 1, 5, 5)
+        self.H1b = nn.Parameter(torch.zeros(H1_maps, 8, 8))
+        # 5x5 windows in 8 of H1's 12 maps
+        self.H2w = uniform(seen*5*5, H2_maps, seen, 5, 5)
+        self.H2b = nn.Parameter(torch.zeros(H2_maps, 4, 4))
+        # fully connected, as is the output
+        self.H3w = uniform(H2_maps*4*4, H2_maps*4*4, 30)
+        self.H3b = nn.Parameter(torch.zeros(30))
+        self.outw = uniform(30, 30, 10)
         self.outb = nn.Parameter(torch.full((10,), out_bias))
 
     def layers(self, x):
-        """The activations of the hidden layer and the output for images x (n, 1, 16, 16)."""
-        H3 = self.squash(x.flatten(1) @ self.H3w + self.H3b)                         # (n, 40)
-        return H3, self.squash(H3 @ self.outw + self.outb)                           # (n, 10)
+        """The outputs of H1, H2, H3 and the last layer for images x (n, 1, 16, 16)."""
+        H1 = self.squash(self.sums('H1', x, self.H1w) + self.H1b)              # (n, 12, 8, 8)
+        H2 = self.squash(self.sums('H2', H1, self.H2w) + self.H2b)             # (n, 12, 4, 4)
+        H3 = self.squash(self.sums('H3', H2, self.H3w) + self.H3b)             # (n, 30)
+        out = self.squash(self.sums('out', H3, self.outw) + self.outb)         # (n, 10): one output a class
+        return H1, H2, H3, out
 
-    forward, squash, slope, cost = Net.forward, Net.squash, Net.slope, Net.cost
+    def sums(self, layer, x, w, background=BACKGROUND):
+        """A layer's weighted sums of its inputs x with weights w, without the biases: linear in x and in w."""
+        if layer == 'H1':
+            return windows(x, w, background)
+        if layer == 'H2':
+            return windows(x, self.kernels(w), background)
+        return x.flatten(1) @ w
+
+    def kernels(self, w):
+        """H2's weights w (12, 8, 5, 5) as kernels over all maps of H1 (12, 12, 5, 5), 0 where nothing is connected."""
+        kernels = w.new_zeros(len(self.table), len(self.H1w), 5, 5)
+        return kernels.index_put((torch.arange(len(self.table))[:, None], torch.tensor(self.table)), w)
 
 
-# the paper's own counts, from the structure that computes: units, connections, free parameters
-assert Net().counts() == {'H1': (768, 19_968, 1_068), 'H2': (192, 38_592, 2_592), 'H3': (30, 5_790, 5_790),
-                          'output': (10, 310, 310), 'all': (1_256, 64_660, 9_760)}
-assert sum(p.numel() for p in FullNet().parameters()) == 10_690          # "connections": it shares no weights
+def windows(x, w, background):
+    """The weighted sums of 5x5 windows at stride 2 over maps x (n, m, 2h, 2h): (n, maps, h, h)."""
+    return F.conv2d(F.pad(x, (2, 2, 2, 2), value=background), w, stride=2)
+
+
+class FullNet(Units):
+    """Section 5's comparison, a fully connected net: 256-40-10. Arguments as for Net."""
+
+    LAYERS = 'hidden', 'out'
+
+    def __init__(self, seed=1337, hidden=40, A=1.0, S=1.0, level=1.0, sqrt_fan_in=True, out_bias=-1.0):
+        super().__init__(A, S, level)
+        uniform = initial(seed, sqrt_fan_in)
+        self.hiddenw = uniform(16*16, 16*16, hidden)
+        self.hiddenb = nn.Parameter(torch.zeros(hidden))
+        self.outw = uniform(hidden, hidden, 10)
+        self.outb = nn.Parameter(torch.full((10,), out_bias))
+
+    def layers(self, x):
+        """The outputs of the hidden layer and the last for images x (n, 1, 16, 16)."""
+        hidden = self.squash(self.sums('hidden', x, self.hiddenw) + self.hiddenb)        # (n, 40)
+        return hidden, self.squash(self.sums('out', hidden, self.outw) + self.outb)      # (n, 10)
+
+    def sums(self, layer, x, w, background=BACKGROUND):
+        return x.flatten(1) @ w         # no windows, no background
+
+
+# The paper's own counts: units, connections, free parameters.
+assert Net().counts() == {
+    'H1': (768, 19_968, 1_068),         # 12 maps of 8x8 units, 5x5 inputs and a bias each; 12 kernels, 768 biases
+    'H2': (192, 38_592, 2_592),         # 12 maps of 4x4 units, 8 times 5x5 inputs and a bias; 12 times 200 + 192
+    'H3': (30, 5_790, 5_790),           # 30 units, 192 inputs and a bias each
+    'out': (10, 310, 310),              # 10 units, 30 inputs and a bias each
+    'all': (1_256, 64_660, 9_760)}
+assert FullNet().counts()['all'] == (16*16 + 50, 10_690, 10_690)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -147,6 +171,37 @@ assert sum(p.numel() for p in FullNet().parameters()) == 10_690          # "conn
 
 class Diverged(ArithmeticError):
     """Training came to a value that is not finite."""
+
+
+def train(net, X, Y, passes, rate, optimizer='sgd', damping=0.0, patterns=500, shuffle=None, engine='compiled'):
+    """
+    Train net in place on X (n, 1, 16, 16), Y (n, 10) of +-1, which net.level makes targets. Yields (pass, seconds of
+    training so far) after each pass. Raises Diverged.
+
+    optimizer: 'sgd', one rate for all weights; or 'newton', the "special version of Newton's algorithm", in which each
+    weight's rate is rate / (h + damping). h is its curvature, estimated before each pass on `patterns` of the patterns,
+    evenly spread; the damping keeps steps from growing without bound where the cost is flat. The order is constant, as
+    the paper's was, unless shuffle is a seed: then a new order is drawn for each pass.
+    """
+    T = net.level * Y
+    rates = {name: rate for name, _ in net.named_parameters()}
+    sample = X[torch.arange(min(patterns, len(X))) * len(X) // min(patterns, len(X))]
+    g = None if shuffle is None else torch.Generator().manual_seed(shuffle)
+    update, second_derivatives = train_pass, curvature
+    if engine == 'compiled':            # the same two functions, over 100 times as fast
+        update = faster('train_pass', train_pass, net, X[:3], T[:3], rates, range(len(X[:3])))
+        if optimizer == 'newton':
+            second_derivatives = faster('curvature', curvature, net, X[:3])
+    seconds = 0.0
+    for n in range(1, passes + 1):
+        start = time.perf_counter()
+        if optimizer == 'newton':
+            rates = {name: rate / (h + damping) for name, h in second_derivatives(net, sample).items()}
+        order = range(len(X)) if g is None else torch.randperm(len(X), generator=g).tolist()
+        if update(net, X, T, rates, order) < len(X):
+            raise Diverged
+        seconds += time.perf_counter() - start
+        yield n, seconds
 
 
 def train_pass(net, X, T, rates, order):
@@ -163,7 +218,8 @@ def train_pass(net, X, T, rates, order):
         E.backward()
         with torch.no_grad():
             for name, p in net.named_parameters():
-                p -= rates[name] * p.grad
+                if p.requires_grad:
+                    p -= rates[name] * p.grad
         if not all(p.isfinite().all() for p in net.parameters()):
             return n
     return len(order)
@@ -173,79 +229,28 @@ def curvature(net, X):
     """
     The "positive, diagonal approximation of the Hessian": {parameter's name: d2E/dw2, averaged over the patterns X}.
 
-    Second derivatives go down layer by layer as the deltas of back-propagation do, with everything squared (LeCun 1987;
+    As the deltas of back-propagation do, second derivatives go down layer by layer, with everything squared (LeCun 1987;
     Becker and LeCun 1988; LeCun et al. 1998, "Efficient BackProp", section 7). For a unit with inputs x, weights w,
     weighted sum s and output y = f(s),
 
-        d2E/ds2 = f'(s)**2 * sum of w**2 * d2E/ds2 over the units above; at the output f'(s)**2 * 2/10
-        d2E/dw2 = x**2 * d2E/ds2, summed over the units that share the weight;
+        d2E/ds2 = f'(s)**2 d2E/dy2
+        d2E/dw2 = sum of x**2 d2E/ds2, over the units that share the weight
+        d2E/dx2 = sum of w**2 d2E/ds2, over the units above: the next layer's d2E/dy2
 
-    the term in f's own second derivative, which could make them negative, is left out. They are thus the gradient of a
-    net whose weights and inputs are squared, and whose slope is f'(s)**2.
+    What is left out is the term in f''(s), which could be negative.
     """
+    h, grad = {}, torch.func.grad
     with torch.no_grad():
-        ys = iter(net.layers(X))        # squash, below, is called for one layer after another
-    squared = copy.deepcopy(net)
-    squared.border = BACKGROUND**2
-    for p in squared.parameters():
-        p.data.square_()
-
-    def squash(s):
-        y = next(ys)
-        return y**2 + net.slope(y)**2 * (s - s.detach())                 # its value is y**2, its slope f'(s)**2
-    squared.squash = squash
-    (2/10 * squared(X**2).sum() / len(X)).backward()
-    return {name: p.grad for name, p in squared.named_parameters()}
-
-
-def engine_called(name):
-    """
-    The module whose train_pass, curvature and outputs are used: support/backprop.py ('compiled') or this one
-    ('autograd'). name may also be another module that has the three, as experiments/nets.py is.
-    """
-    if not isinstance(name, str):
-        return name
-    if name == 'compiled' and backprop is None:
-        cli.warn(f'PyTorch alone trains, over 100 times slower: {missing}')
-    return backprop if name == 'compiled' and backprop else sys.modules[__name__]
-
-
-def train(net, X, Y, passes, rate, optimizer='sgd', damping=0.0, patterns=500, shuffle=None, engine='compiled'):
-    """
-    Train net in place on X (n, 1, 16, 16), Y (n, 10) of +-1, which net.level makes targets. Yields (pass, seconds of
-    training so far) after each pass. Raises Diverged.
-
-    optimizer: 'sgd', one rate for all weights; or 'newton', the "special version of Newton's algorithm", in which each
-    weight's rate is rate / (h + damping). h is its curvature, estimated before each pass on `patterns` of the patterns,
-    evenly spread; the damping keeps steps from growing without bound where the cost is flat. The order is constant, as
-    the paper's was, unless shuffle is a seed: then a new order is drawn for each pass.
-    """
-    engine = engine_called(engine)
-    T = net.level * Y
-    rates = dict.fromkeys(dict(net.named_parameters()), rate)
-    few = X[torch.arange(min(patterns, len(X))) * len(X) // min(patterns, len(X))]
-    engine.train_pass(net, X, T, rates, [])          # no patterns: compiles the engine before the clock starts
-    g = None if shuffle is None else torch.Generator().manual_seed(shuffle)
-    seconds = 0.0
-    for n in range(1, passes + 1):
-        start = time.perf_counter()
-        if optimizer == 'newton':
-            rates = {name: rate / (h + damping) for name, h in engine.curvature(net, few).items()}
-        order = range(len(X)) if g is None else torch.randperm(len(X), generator=g).tolist()
-        if engine.train_pass(net, X, T, rates, order) < len(X):
-            raise Diverged
-        seconds += time.perf_counter() - start
-        yield n, seconds
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Section 5, results
-
-RESULTS = ('train_loss', 'train_error', 'train_misses', 'test_loss', 'test_error', 'test_misses', 'rejection')
-PAPER = dict(zip(RESULTS, (2.5e-3, 0.14, 10, 1.8e-2, 5.0, 102, 12.1)))
-PAPER_FC40 = dict.fromkeys(RESULTS) | {'train_error': 1.6, 'test_error': 8.1, 'rejection': 19.4}
-REFERENCE = dict(zip(RESULTS, (4.073383e-3, 0.62, 45, 2.838382e-2, 4.09, 82, None)))    # karpathy/lecun1989-repro
-DAYS, PASSES = 3, 23                    # the training, on a SUN-4/260
+        ys = net.layers(X)
+        c = grad(lambda y: grad(net.cost)(y, ys[-1]).sum())(ys[-1])            # d2E/dy2, the same for all targets
+        for layer, x, y in zip(net.LAYERS[::-1], (*ys[-2::-1], X), ys[::-1]):
+            c = net.slope(y)**2 * c                                            # d2E/ds2
+            h[f'{layer}b'] = c.sum(0)
+            # the weighted sums are linear in x and in w, so their derivatives at the squares are the two sums above
+            _, down = torch.func.vjp(lambda x, w: net.sums(layer, x, w, BACKGROUND**2),
+                                     x**2, getattr(net, f'{layer}w')**2)
+            c, h[f'{layer}w'] = down(c)
+    return h
 
 
 def outputs(net, X):
@@ -253,17 +258,30 @@ def outputs(net, X):
     with torch.no_grad():
         return torch.cat([net(x) for x in X.split(1000)])
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Section 5, results
+
+RESULTS = ('train_loss', 'train_error', 'train_misses', 'test_loss', 'test_error', 'test_misses', 'rejection')
+PAPER = {'train_loss': 2.5e-3, 'train_error': 0.14, 'train_misses': 10,
+         'test_loss': 1.8e-2, 'test_error': 5.0, 'test_misses': 102, 'rejection': 12.1}
+PAPER_FC40 = {'train_error': 1.6, 'test_error': 8.1, 'rejection': 19.4}        # its fully connected net
+KARPATHY2022 = {'train_loss': 4.073383e-3, 'train_error': 0.62, 'train_misses': 45,
+                'test_loss': 2.838382e-2, 'test_error': 4.09, 'test_misses': 82}         # karpathy/lecun1989-repro
+DAYS, PASSES = 3, 23                    # the paper's training, on a SUN-4/260
+
 
 def measure(net, X, Y, engine='compiled'):
     """
     What the paper measures on a split, as a dict: loss, the mean over patterns and outputs of the squared error;
     error, in percent; misses; rejection, the percentage of patterns to reject for 1% error on the rest.
     """
-    out = engine_called(engine).outputs(net, X)
+    out = (faster('outputs', outputs, net, X[:3]) if engine == 'compiled' else outputs)(net, X)
     misses = int((out.argmax(1) != Y.argmax(1)).sum())
     rejected, error, _ = rejection_curve(out, Y.argmax(1))
-    return {'loss': float((net.level * Y - out).square().mean()), 'error': 100 * misses / len(X), 'misses': misses,
-            'rejection': float(rejected[error <= 1].min(initial=100.0))}   # all of them where no threshold reaches 1%
+    squares = (net.level * Y.double() - out.double()).square()
+    return {'loss': math.fsum(squares.flatten().tolist()) / squares.numel(),   # exact: the same in any order
+            'error': 100 * misses / len(X), 'misses': misses,
+            'rejection': float(rejected[error <= 1].min(initial=100.0))}       # 100 if no threshold gives 1%
 
 
 def rejection_curve(out, label):
@@ -277,8 +295,8 @@ def rejection_curve(out, label):
     gap, order = (top[:, 0] - top[:, 1]).sort(descending=True)
     wrong = (out.argmax(1) != label)[order].cumsum(0)
     kept = torch.arange(1, len(out) + 1).double()
-    whole = torch.cat([gap[1:] != gap[:-1], torch.tensor([True])])         # equal gaps are kept or rejected together
-    return ((100 - 100 * kept / len(out))[whole].numpy(), (100 * wrong / kept)[whole].numpy(), gap[whole].numpy())
+    whole = torch.cat([gap[1:] != gap[:-1], torch.tensor([True])])             # equal gaps are treated alike
+    return (100 - 100 * kept / len(out))[whole].numpy(), (100 * wrong / kept)[whole].numpy(), gap[whole].numpy()
 
 
 def results(train, test):
@@ -288,57 +306,56 @@ def results(train, test):
 
 
 def closing_table(rows):
-    """The table that a run ends with, as text. rows: {name: results}, with None for a result that is not known."""
-    line = '{:23}{:>8}{:>8}{:>7}{:>10}{:>8}{:>7}{:>9}'.format
+    """The table that a run ends with, as text. rows: {name: results}; a result may be missing."""
+    line = '{:34}{:>8}{:>8}{:>7}{:>10}{:>8}{:>7}{:>9}'.format
     forms = '{:.1e}', '{:.2f}%', '{}', '{:.1e}', '{:.2f}%', '{}', '{:.1f}%'
     lines = [line('', 'train', '', '', 'test', '', '', 'rejected'),
              line('', 'MSE', 'error', 'misses', 'MSE', 'error', 'misses', 'for 1%')]
-    lines += [line(name, *('-' if row[key] is None else form.format(row[key]) for key, form in zip(RESULTS, forms)))
+    lines += [line(name, *(form.format(row[key]) if key in row else '-' for key, form in zip(RESULTS, forms)))
               for name, row in rows.items()]
     return '\n'.join(lines)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Recipes: every setting of a net and its training
+# Recipes: every setting of a net and its training, and where it comes from
 
 RECIPES = {
-    # karpathy/lecun1989-repro, 2022: its reading of the paper, and plain gradient descent
-    'reference': dict(
-        net='conv', table=TABLE, A=1.0, S=1.0, level=1.0,
-        root=True, out_bias=-1.0,
-        optimizer='sgd', rate=0.03, passes=PASSES),
-    # the paper: what it says, and where it says nothing, what was fitted
-    'paper': dict(
-        net='conv', root=False, optimizer='newton', passes=PASSES,       # sections 3 to 5
-        A=1.0, S=1.0, level=0.8, rate=0.002, damping=0.03,   # fitted to its two training results: compare.py, fit
-        table=TABLE, out_bias=0.0, patterns=500),            # neither said nor fitted
-    # Section 5's fully connected net, trained as `paper` is. It ends with 0.42% of the training digits wrong, where the
-    # paper has 1.6%. We do not know why; nothing was fitted to that number.
-    'fc40': dict(
-        net='full', hidden=40, A=1.0, S=1.0, level=0.8,
-        root=False, out_bias=0.0,
-        optimizer='newton', rate=0.002, damping=0.03, patterns=500, passes=PASSES),
+    # karpathy/lecun1989-repro: its reading of the paper, and plain gradient descent
+    'karpathy2022': {
+        'net': dict(type='Net', table=TABLE, A=1.0, S=1.0, level=1.0, sqrt_fan_in=True, out_bias=-1.0),
+        'training': dict(optimizer='sgd', rate=0.03, passes=PASSES)},
+    'paper': {
+        'net': dict(
+            type='Net', sqrt_fan_in=False,               # the paper, sections 3 and 4
+            A=1.0, S=1.0, level=0.8,                     # fitted to its two training results
+            table=TABLE, out_bias=0.0),                  # assumed: the 2022 reproduction's; as all other biases
+        'training': dict(
+            optimizer='newton', passes=PASSES,           # the paper, sections 4 and 5
+            rate=0.002, damping=0.03,                    # fitted to its two training results
+            patterns=500)},                              # assumed
+    # the paper's fully connected net, of whose training it says nothing: as `paper`; nothing is fitted to its results
+    'fc40': {
+        'net': dict(type='FullNet', hidden=40, A=1.0, S=1.0, level=0.8, sqrt_fan_in=False, out_bias=0.0),
+        'training': dict(optimizer='newton', rate=0.002, damping=0.03, patterns=500, passes=PASSES)},
 }
 
 
 def build(settings, seed):
-    """(net, the arguments of train) that a recipe's settings make."""
-    training = {name: settings[name] for name in ('passes', 'rate', 'optimizer', 'damping', 'patterns', 'shuffle')
-                if name in settings}
-    net = {'conv': Net, 'full': FullNet}[settings['net']]
-    return net(seed, **{name: settings[name] for name in settings.keys() - training.keys() - {'net'}}), training
+    """The net of a recipe, untrained. train(net, X, Y, **settings['training']) trains it."""
+    arguments = dict(settings['net'])
+    return {'Net': Net, 'FullNet': FullNet}[arguments.pop('type')](seed, **arguments)
 
 
 def main():
     parser = cli.parser(__doc__)
-    parser.add_argument('--recipe', choices=tuple(RECIPES), default='reference', help="every setting: the 2022 "
-                        "reproduction's, the paper's, or those of its fully connected net (default: reference)")
+    parser.add_argument('--recipe', choices=tuple(RECIPES), default='karpathy2022', help="every setting: the 2022 "
+                        "reproduction's, the paper's, or those of its fully connected net (default: karpathy2022)")
     parser.add_argument('--dataset', type=files.dataset, default='mnist', metavar='D', help='the digits, as prepro.py '
-                        'made them: mnist, usps (the paper\'s), mnist60k or mnist-seedN (default: mnist)')
+                        "made them: mnist, usps (the paper's), mnist60k or mnist-seedN (default: mnist)")
     parser.add_argument('--passes', type=cli.count, metavar='N', help=f'over the training set (default: {PASSES})')
     parser.add_argument('-l', '--learning-rate', type=cli.positive, metavar='RATE', help='of each update; in paper '
                         'and fc40 divided by curvature + damping (default: '
-                        + ', '.join(f'{settings["rate"]} for {name}' for name, settings in RECIPES.items()) + ')')
+                        + ', '.join(f'{r["training"]["rate"]} for {name}' for name, r in RECIPES.items()) + ')')
     parser.add_argument('--seed', type=cli.seed, default=1337, metavar='N',
                         help='of the initial weights (default: 1337)')
     parser.add_argument('--engine', choices=('compiled', 'autograd'), default='compiled', help='support/backprop.py, '
@@ -346,19 +363,22 @@ def main():
     parser.add_argument('-o', '--output', type=cli.path, metavar='DIR',
                         help='where args.json, metrics.csv and model.pt go (default: out/<recipe>-<dataset>)')
     args = parser.parse_args()
-    changes = {'passes': args.passes, 'rate': args.learning_rate}
-    settings = RECIPES[args.recipe] | {name: value for name, value in changes.items() if value is not None}
-    folder = args.output or os.path.join('out', f'{args.recipe}-{args.dataset}')
 
     torch.set_num_threads(1)            # two are slower on a net of this size
     splits = files.load_digits(args.dataset)
+    folder = args.output or os.path.join('out', f'{args.recipe}-{args.dataset}')
     files.writable(folder, 'args.json', 'metrics.csv', 'model.pt')
+    changes = {'passes': args.passes, 'rate': args.learning_rate}
+    recipe = RECIPES[args.recipe]
+    settings = recipe | {'training': recipe['training'] | {k: v for k, v in changes.items() if v is not None}}
     start = {'recipe': args.recipe, 'dataset': args.dataset, 'seed': args.seed, 'settings': settings,
-             'engine': 'compiled' if engine_called(args.engine) is backprop else 'autograd'}
-    net, training = build(settings, args.seed)
+             'engine': args.engine}
+    net = build(settings, args.seed)
+    describe(args, settings, net, splits)
+
     rows = []
     try:
-        for n, seconds in train(net, *splits['train'], **training, engine=args.engine):
+        for n, seconds in train(net, *splits['train'], **settings['training'], engine=args.engine):
             print(n)
             for split, (X, Y) in splits.items():
                 m = measure(net, X, Y, args.engine)
@@ -369,13 +389,30 @@ def main():
     except Diverged:
         kept = f'the passes before it are in {folder}' if rows else 'nothing is written'
         cli.fail(f'training diverged in pass {len(rows) // 2 + 1}: a value is no longer finite; {kept}; '
-                 f'try a learning rate below {settings["rate"]}')
+                 f'try a learning rate below {settings["training"]["rate"]}')
     files.save_run(folder, start, rows, net)
 
-    print(closing_table({'the paper, 1989': PAPER, 'its fully connected net': PAPER_FC40,
-                         'reproduction, 2022': REFERENCE, 'this run': results(*rows[-2:])}))
+    print(closing_table({"the paper's digits: the paper, 1989": PAPER,
+                         'its fully connected net': PAPER_FC40,
+                         'mnist: reproduction, 2022': KARPATHY2022,
+                         f'{args.dataset}: this run': results(*rows[-2:])}))
     print(f'{n} pass{"es" if n > 1 else ""} over {len(splits["train"][0]):,} digits took {seconds:.2f} s; '
           f'in 1989, {PASSES} over 7,291 took {DAYS} days')
+
+
+def describe(args, settings, net, splits):
+    """Print what is about to be trained, on what."""
+    X, _ = splits['train']
+    print(f'recipe {args.recipe}, seed {args.seed}, on {args.dataset}: {len(X):,} digits to train on, '
+          f'{len(splits["test"][0]):,} to test on')
+    for part, values in settings.items():
+        print(f'{part:9}' + ', '.join(f'{name} {value}' for name, value in values.items() if name != 'table'))
+    line = '{:9}{:>8}{:>13}{:>17}'.format
+    units, connections, _ = net.counts()['all']
+    print(line('layer', 'units', 'connections', 'free parameters'))
+    for layer, numbers in net.counts().items():
+        print(line(layer, *(f'{n:,}' for n in numbers)))
+    print(f'{connections - units + 16*16:,} multiply-adds a digit')
 
 
 if __name__ == '__main__':

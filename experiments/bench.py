@@ -31,7 +31,7 @@ import torch.nn.functional as F
 
 import prepro
 import repro
-from support import cli, files, runs
+from support import cli, engine, files, runs
 
 
 def multiply_adds(net):
@@ -80,8 +80,8 @@ def main():
     parser.add_argument('--rounds', type=cli.count, default=5, metavar='N', help='default: 5')
     parser.add_argument('--out', type=cli.path, metavar='CSV', help='write the table there as well')
     args = parser.parse_args()
-    if not repro.backprop:
-        cli.fail(f'there is no compiled engine to time: {repro.missing}')
+    if not engine.backprop:
+        cli.fail(f'there is no compiled engine to time: {engine.missing}')
     if args.out:
         files.writable(*os.path.split(os.path.abspath(args.out)))
     default_threads = torch.get_num_threads()
@@ -102,12 +102,12 @@ def main():
         f'autograd, default threads ({default_threads})': lambda: eager(default_threads),
         'autograd, 1 thread': lambda: eager(1),
         'engine autograd': lambda: timed(repro.train_pass, nets['autograd'], X, T, rates, some) / len(some),
-        'engine compiled': lambda: timed(repro.backprop.train_pass, nets['compiled'], X, T, rates, order) / len(X),
+        'engine compiled': lambda: timed(engine.backprop.train_pass, nets['compiled'], X, T, rates, order) / len(X),
         'arithmetic limit': lambda: statistics.fmean(timed(torch.matmul, a, a) for _ in range(10)) / len(a)**3 * step,
-        'evaluation, a pattern': lambda: timed(repro.backprop.outputs, nets['compiled'], X) / len(X),
+        'evaluation, a pattern': lambda: timed(engine.backprop.outputs, nets['compiled'], X) / len(X),
     }
     torch.set_num_threads(1)
-    repro.backprop.train_pass(nets['compiled'], X, T, rates, [])               # compile
+    engine.backprop.train_pass(nets['compiled'], X, T, rates, [])               # compile
     seconds = {name: [] for name in candidates}
     for _ in cli.progress(range(args.rounds), unit='round'):
         for name, f in candidates.items():
@@ -117,7 +117,7 @@ def main():
 
     def seeds(n):
         with ThreadPoolExecutor(runs.cores()) as pool:
-            list(pool.map(lambda seed: repro.backprop.train_pass(repro.Net(seed), X, T, rates, order), range(n)))
+            list(pool.map(lambda seed: engine.backprop.train_pass(repro.Net(seed), X, T, rates, order), range(n)))
 
     n = 2 * runs.cores()
     whole = {f'{n} seeds on all cores, a pass each': statistics.median(timed(seeds, n) for _ in range(args.rounds))}

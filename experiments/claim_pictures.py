@@ -104,7 +104,7 @@ def draw_9(rows):
     found = of(rows, 'paper')
     if not found:
         return None
-    net, _ = compare.trained(repro.RECIPES['paper'], *files.load_digits('usps')['train'], 0)
+    net, _ = compare.trained(compare.BASE['paper'], *files.load_digits('usps')['train'], 0)
     k = net.H1w.detach().flatten(1).double()
     t = nets.templates()['all']
     fitted = k.mean(1, keepdim=True) + k @ t.T @ t

@@ -7,14 +7,14 @@ import statistics
 import time
 
 import torch
-import torch.nn.functional as F
 
 import repro
-from experiments import lenet1, nets
-from repro import RECIPES, TABLE
+from experiments import compare, lenet1, nets
+from repro import TABLE
 from support import runs
+from support.engine import faster
 
-BASE = RECIPES['paper']
+BASE = compare.BASE['paper']
 TUNING = 2              # seeds on which a rate is chosen
 FEW = 5                 # seeds, instead of all, where a claim says so
 SIXTEENTH = 16          # parts into which a pass is cut where its beginning is looked at
@@ -55,13 +55,12 @@ def layers_of(kind):
 
 
 def build(settings, seed):
-    """(net, its engine) of a run's settings, which are those of a recipe of repro.py and the ones below."""
+    """The net of a run's settings, which are those of a recipe of repro.py and the ones below."""
     kind = settings['net']
     if kind in ('conv', 'full'):
-        return repro.build({name: value for name, value in settings.items() if name not in OURS}, seed)[0], 'compiled'
+        return repro.build(compare.nested({k: v for k, v in settings.items() if k not in OURS}), seed)
     chosen = {name: settings[name] for name in ('A', 'S', 'level', 'root', 'logistic', 'width') if name in settings}
-    net = lenet1.lenet1(seed, **chosen) if kind == 'lenet1' else nets.Net(layers_of(kind), seed, **chosen)
-    return net, nets
+    return lenet1.lenet1(seed, **chosen) if kind == 'lenet1' else nets.Net(layers_of(kind), seed, **chosen)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -75,7 +74,7 @@ def build(settings, seed):
 OURS = ('part', 'chunks', 'at', 'watch')
 
 
-def learning(net, engine, X, Y, settings):
+def learning(net, X, Y, settings):
     """Train net in place; yields after each pass, or each sixteenth. Raises repro.Diverged."""
     names = ('passes', 'rate', 'optimizer', 'damping', 'patterns')
     training = {name: settings[name] for name in names if name in settings}
@@ -84,33 +83,15 @@ def learning(net, engine, X, Y, settings):
     elif 'chunks' in settings:
         for n in range(settings['passes'] * SIXTEENTH):
             chunk = slice(n % settings['chunks'], None, SIXTEENTH)
-            yield from repro.train(net, X[chunk], Y[chunk], **training | {'passes': 1}, engine=engine)
+            yield from repro.train(net, X[chunk], Y[chunk], **training | {'passes': 1})
     else:
-        yield from repro.train(net, X, Y, **training, engine=engine)
-
-
-def whole(net, X):
-    """net(X) for a repro.Net, fast for many patterns: H2's sums are H1's outputs times a matrix."""
-    if not hasattr(net, 'links'):       # which of H2's weights, from 1 on, each cell of the matrix holds; 0: none
-        maps1, maps2 = len(net.H1w), len(net.H2w)
-        numbers = torch.zeros(maps2, maps1, 5, 5)
-        for m, row in enumerate(net.table):
-            numbers[m, row] = torch.arange(1., net.H2w[m].numel() + 1).view(-1, 5, 5) + m * net.H2w[m].numel()
-        single = torch.eye(maps1*8*8).view(-1, maps1, 8, 8)              # each unit of H1 alone
-        net.links = F.conv2d(F.pad(single, (2, 2, 2, 2)), numbers, stride=2).round().long().flatten(1)
-    w = torch.cat([net.H2w.new_zeros(1), net.H2w.flatten()])
-    nothing = X.new_zeros(1, sum(map(len, net.table)), 8, 8)             # H2's windows then see the border alone
-    border = net.windows(nothing, net.H2w, groups=len(net.table)) + net.H2b
-    H1 = net.squash(net.windows(X, net.H1w) + net.H1b)
-    H2 = net.squash(H1.flatten(1) @ w[net.links] + border.flatten(1))
-    H3 = net.squash(H2 @ net.H3w + net.H3b)
-    return net.squash(H3 @ net.outw + net.outb)
+        yield from repro.train(net, X, Y, **training)
 
 
 def gradient(net, X, T):
     """{parameter's name: dE/dw}, E the mean over all patterns of their squared error: the true gradient."""
     net.zero_grad()
-    (whole(net, X) - T).square().mean().backward()
+    net.cost(net(X), T).backward()
     return {name: p.grad for name, p in net.named_parameters()}
 
 
@@ -120,7 +101,7 @@ def batch_learning(net, X, Y, passes, rate, optimizer, damping=0.0, patterns=500
     start = time.perf_counter()
     for n in range(1, passes + 1):
         found = gradient(net, X, net.level * Y)
-        h = repro.engine_called('compiled').curvature(net, few) if optimizer == 'batch newton' else None
+        h = faster('curvature', repro.curvature, net, X[:3])(net, few) if optimizer == 'batch newton' else None
         with torch.no_grad():
             for name, p in net.named_parameters():
                 p -= (rate / (h[name] + damping) if h else rate) * found[name]
@@ -129,27 +110,28 @@ def batch_learning(net, X, Y, passes, rate, optimizer, damping=0.0, patterns=500
         yield n, time.perf_counter() - start
 
 
-def watch_loss(net, engine, splits):
+def watch_loss(net, splits):
     """The learning curves: MSE and error of both splits."""
-    measured = {split: repro.measure(net, *XY, engine) for split, XY in splits.items()}
+    measured = {split: repro.measure(net, *XY) for split, XY in splits.items()}
     return {f'{split}_{key}': [m[key]] for split, m in measured.items() for key in ('loss', 'error')}
 
 
-def watch_train(net, engine, splits):
+def watch_train(net, splits):
     """The same of the training digits alone."""
-    return watch_loss(net, engine, {'train': splits['train']})
+    return watch_loss(net, {'train': splits['train']})
 
 
-def watch_weights(net, engine, splits):
+def watch_weights(net, splits):
     """The norm of all weights, that of the output's weights, and the % of outputs in the flat spot (FLAT)."""
-    out = repro.engine_called(engine).outputs(net, splits['train'][0])
+    X, _ = splits['train']
+    out = faster('outputs', repro.outputs, net, X[:3])(net, X)
     weights = net.state_dict().values()
     flat = out.abs() > FLAT * net.A
     return {'norm': [math.sqrt(sum(float(w.square().sum()) for w in weights))],
             'output_norm': [float(net.outw.detach().norm())], 'flat': [100 * float(flat.float().mean())]}
 
 
-def watch_sums(net, engine, splits):
+def watch_sums(net, splits):
     """Layer by layer, the standard deviation of the total inputs, and the % of them in the OPERATING range."""
     with torch.no_grad():
         ys = [y / net.A for y in net.layers(splits['train'][0][:1000])]

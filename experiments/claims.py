@@ -48,22 +48,22 @@ def one_run(claim, setting, settings, dataset, seed):
     if chosen['net'] == 'lenet1':
         splits = {split: (lenet1.framed(X), Y) for split, (X, Y) in splits.items()}
     X, Y = (t[seed % chosen.get('part', 1)::chosen.get('part', 1)] for t in splits['train'])
-    net, engine = build(chosen, seed)
+    net = build(chosen, seed)
     curves, seconds, at = {}, 0.0, chosen.get('at', ())
 
     def look(n):
         for name in chosen.get('watch', ()):
-            for curve, numbers in WATCH[name](net, engine, splits).items():
+            for curve, numbers in WATCH[name](net, splits).items():
                 curves.setdefault(curve, []).extend(numbers)
     if 0 in at:
         look(0)
     try:
-        for n, (_, seconds) in enumerate(learning(net, engine, X, Y, chosen), 1):
+        for n, (_, seconds) in enumerate(learning(net, X, Y, chosen), 1):
             if n in at:
                 look(n)
     except repro.Diverged:
         return dict.fromkeys(RESULTS, math.nan) | {'seconds': seconds, 'curves': ''}
-    train, test = (repro.measure(net, *splits[split], engine) for split in ('train', 'test'))
+    train, test = (repro.measure(net, *splits[split]) for split in ('train', 'test'))
     packed = ';'.join(f'{name}=' + ' '.join(f'{v:.5g}' for v in numbers) for name, numbers in curves.items())
     return repro.results(train, test) | {'seconds': seconds, 'curves': packed}
 

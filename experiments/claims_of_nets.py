@@ -12,10 +12,12 @@ import time
 import torch
 
 import repro
+from experiments import compare
 from experiments.claim_runs import (BASE, FEW, HOLDS, NOT, OPEN, PART, SETTINGS, WATCH, best, chosen, claim, curve,
                                     differ, grid, missing, of, pm, scheme, verdict)
 from repro import PAPER, PASSES, RECIPES
 from support import runs
+from support.engine import faster
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Claim 1
@@ -75,7 +77,7 @@ def explained(kernels):
     return shares | {'on': shares['center'] * torch.sign(k @ center * center[12])}
 
 
-def watch_kernels(net, engine, splits):
+def watch_kernels(net, splits):
     """For each kernel of H1, the share (0 to 1) that the templates explain."""
     return {name: share.tolist() for name, share in explained(net.H1w.detach()).items()}
 
@@ -138,7 +140,7 @@ def jobs_11(rows, seeds):
 
 
 def parameters(maps):
-    return repro.Net(table=scheme(maps)).counts()['all'][2]
+    return sum(free for _, _, free in repro.Net(table=scheme(maps)).counts().values())
 
 
 @claim(11, '"Other networks with fewer feature maps were tried but produced worse results"', '5', jobs_11)
@@ -162,7 +164,7 @@ def verdict_11(rows):
 
 PARTS = (16, 8, 4, 2, 1)
 HIDDEN = (10, 20, 40, 80, 160)
-NETS = {'paper': BASE, **{f'256-{n}-10': RECIPES['fc40'] | {'hidden': n} for n in HIDDEN},
+NETS = {'paper': BASE, **{f'256-{n}-10': compare.BASE['fc40'] | {'hidden': n} for n in HIDDEN},
         'two hidden': BASE | {'net': 'two hidden'}, 'unshared': BASE | {'net': 'unshared'}}
 RATES_12 = (0.001, 0.002, 0.005, 0.01, 0.02)                  # of the nets whose rate was not fitted
 TUNED = ('two hidden', 'unshared')
@@ -277,8 +279,8 @@ def timing(settings, splits, seed):
     """A row's values: digits a second, one at a time on one core, from a normalized digit or a picture to its class."""
     X, _ = splits['test']
     X = X[:settings['digits']]
-    net, _ = repro.build(BASE, seed)
-    outputs = repro.engine_called('compiled').outputs
+    net = repro.build(RECIPES['paper'], seed)
+    outputs = faster('outputs', repro.outputs, net, X[:3])
     with contextlib.ExitStack() as stack:
         if settings['what'] == 'normalized':
             def classify(n):

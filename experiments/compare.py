@@ -20,10 +20,11 @@ import torch
 
 import prepro
 import repro
-from repro import PAPER, PAPER_FC40, PASSES, RECIPES as BASE, REFERENCE, RESULTS
+from repro import KARPATHY2022, PAPER, PAPER_FC40, PASSES, RESULTS
 from support import cli, files, runs
+from support.engine import faster
 
-BLOG = dict.fromkeys(RESULTS) | {'test_error': 2.74}         # the 2022 blog post: 50,000 digits, 100 passes
+BLOG = {'test_error': 2.74}         # the 2022 blog post: 50,000 digits, 100 passes
 # Test errors of reproductions by the settings of `reference`, each on a draw of its own, as they were published.
 PUBLISHED_DRAWS = {'2022, the first': 4.09, 'MLX': 3.34, 'C++': 4.83, 'Node.js': 4.19}
 
@@ -43,6 +44,26 @@ def random_table(seed=0):
 # ---------------------------------------------------------------------------------------------------------------------
 # recipes: {name: (what it is, its settings)}, repro.py's and what is changed in them
 
+TRAINING = 'passes', 'rate', 'optimizer', 'damping', 'patterns', 'shuffle'
+
+
+def flat(recipe):
+    """A recipe of repro.py as one dict, by the names that the committed rows were made with."""
+    net, training = recipe['net'], recipe['training']
+    flattened = {**net, **training, 'net': {'Net': 'conv', 'FullNet': 'full'}[net['type']], 'root': net['sqrt_fan_in']}
+    return {name: value for name, value in flattened.items() if name not in ('type', 'sqrt_fan_in')}
+
+
+def nested(settings):
+    """The opposite of flat."""
+    training = {name: settings[name] for name in TRAINING if name in settings}
+    net = {name: value for name, value in settings.items() if name not in (*TRAINING, 'net', 'root')}
+    kind = {'conv': 'Net', 'full': 'FullNet'}[settings['net']]
+    return {'net': {'type': kind, 'sqrt_fan_in': settings['root'], **net}, 'training': training}
+
+
+BASE = {name: flat(repro.RECIPES[recipe])
+        for name, recipe in (('paper', 'paper'), ('reference', 'karpathy2022'), ('fc40', 'fc40'))}
 LECUN_UNIT = {'A': 1.7159, 'S': 2 / 3}       # LeCun 1989, "Generalization and network design strategies"
 WHAT = {
     'paper': 'as the paper says, what it leaves open fitted to its training results',
@@ -114,12 +135,10 @@ def shuffled(X, Y, seed):
 def draw_biases(net, seed, root):
     """Draw the initial biases as the weights were, after them, from the same generator."""
     uniform = repro.initial(seed, root)
-    above = len(net.table[0]) if hasattr(net, 'table') else 0
-    fan_in = {'H1': 5*5, 'H2': above*5*5, 'H3': len(net.H3w), 'ou': len(net.outw)}
-    for name, p in net.named_parameters():
-        drawn = uniform(fan_in[name[:2]], *p.shape)      # for a weight what it has already
-        if name.endswith('b'):
-            p.data = drawn.data
+    for kind in 'w', 'b':               # for the weights what they have already
+        for layer in net.LAYERS:
+            w, p = getattr(net, f'{layer}w'), getattr(net, layer + kind)
+            p.data = uniform(w[0].numel() if w.dim() == 4 else len(w), *p.shape).data
 
 
 def trained(settings, X, Y, seed):
@@ -127,12 +146,11 @@ def trained(settings, X, Y, seed):
     (net, seconds) of a recipe's net, trained on X (n, 1, 16, 16), Y (n, 10). Besides repro.py's settings there may be
     drawn_biases. Raises repro.Diverged.
     """
-    settings = dict(settings)
-    drawn_biases = settings.pop('drawn_biases', False)
-    net, training = repro.build(settings, seed)
-    if drawn_biases:
+    recipe = nested({name: value for name, value in settings.items() if name != 'drawn_biases'})
+    net = repro.build(recipe, seed)
+    if settings.get('drawn_biases'):
         draw_biases(net, seed, settings['root'])
-    for _, seconds in repro.train(net, X, Y, **training):
+    for _, seconds in repro.train(net, X, Y, **recipe['training']):
         pass
     return net, seconds
 
@@ -152,7 +170,7 @@ def one_run(recipe, settings, dataset, seed):
     if recipe in FIT:                   # measures no test digit
         return repro.results(train, dict.fromkeys(train)) | {'seconds': seconds, 'missed': ''}
     X, Y = splits['test']
-    missed = (repro.engine_called('compiled').outputs(net, X).argmax(1) != Y.argmax(1)).nonzero().flatten()
+    missed = (faster('outputs', repro.outputs, net, X[:3])(net, X).argmax(1) != Y.argmax(1)).nonzero().flatten()
     return repro.results(train, repro.measure(net, X, Y)) | {'seconds': seconds,
                                                              'missed': ' '.join(map(str, missed.tolist()))}
 
@@ -203,7 +221,7 @@ def cells(results, keys=RESULTS, pm='+-'):
         if not isinstance(value, tuple):
             return f'{value * 1000:.4g}' if key.endswith('loss') else str(value)
         return pm.join(f'{v * SCALE[key]:.{DECIMALS[key]}f}' for v in value if v is not None)
-    return [cell(key, results[key]) for key in keys]
+    return [cell(key, results.get(key)) for key in keys]
 
 
 def label_n(n, diverged):
@@ -215,7 +233,7 @@ def table(rows, names, dataset):
     lines = [['', '', 'train', '', 'test', '', ''],
              [dataset, 'n', 'MSE/1e-3', 'error %', 'MSE/1e-3', 'error %', 'reject %'],
              ['paper, 1989', '', *cells(PAPER, NARROW)], ['its full net', '', *cells(PAPER_FC40, NARROW)],
-             ['reproduction, 2022', '', *cells(REFERENCE, NARROW)]]
+             ['reproduction, 2022', '', *cells(KARPATHY2022, NARROW)]]
     if dataset == 'mnist60k':
         lines.append(['its blog, 50,000', '', *cells(BLOG, NARROW)])
     lines += [[name, label_n(n, diverged), *cells(results, NARROW)]

@@ -49,11 +49,12 @@ def trained(recipe, dataset, seed):
     A net of one of repro.py's recipes, trained, and what repro.measure said after each pass, as
     {split: {'loss', 'error', ...: array, one number a pass}}.
     """
-    net, training = repro.build(repro.RECIPES[recipe], seed)
+    settings = repro.RECIPES[{'reference': 'karpathy2022'}.get(recipe, recipe)]
+    net = repro.build(settings, seed)
     splits = digits(dataset)
     measured = {split: [] for split in splits}
     try:
-        for _ in repro.train(net, *splits['train'], **training):
+        for _ in repro.train(net, *splits['train'], **settings['training']):
             for split, (X, Y) in splits.items():
                 measured[split].append(repro.measure(net, X, Y))
     except repro.Diverged:
@@ -118,7 +119,7 @@ def draw_curves():
     fig, axes = canvas(4.4, 1, 2)
     for dataset, recipe, settings, source, published in (
             ('usps', 'paper', "the paper's settings", 'the paper', repro.PAPER),
-            ('mnist', 'reference', 'the settings of 2022', 'the 2022 reproduction', repro.REFERENCE)):
+            ('mnist', 'reference', 'the settings of 2022', 'the 2022 reproduction', repro.KARPATHY2022)):
         histories = [trained(recipe, dataset, seed)[1] for seed in SEEDS]
         for ax, key in zip(axes, ('loss', 'error')):
             for split, style in (('train', '--'), ('test', '-')):
@@ -261,7 +262,7 @@ def draw_rejection():
         band(ax, x, np.array(curves), color, style, label)
     for published, color, marker, label in ((repro.PAPER_FC40, 'white', 's', 'the paper, fully connected'),
                                             (repro.PAPER, BLUE, 'D', 'the paper'),
-                                            (repro.REFERENCE, ORANGE, 'o', 'the 2022 reproduction')):
+                                            (repro.KARPATHY2022, ORANGE, 'o', 'the 2022 reproduction')):
         ax.plot(0, published['test_error'], marker, color=color, markersize=7, markeredgecolor=BLACK, clip_on=False,
                 zorder=5, label=label)
         if published['rejection']:

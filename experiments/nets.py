@@ -6,8 +6,9 @@ A layer is a list of units, and a unit a list of connections (source, name of th
 layer below, counted from 0, or BORDER or ONE. Connections that name the same weight share it, so that any sharing can
 be written down, and the paper's counts of units, connections and free parameters are the lengths of these lists.
 train_pass, outputs and curvature go over the connections one by one, compiled: for the paper's net they give the
-numbers of support/backprop.py (tested), thirty times slower. repro.train and repro.measure use them with engine=nets.
+numbers of support/backprop.py (tested), thirty times slower. repro.train and repro.measure use them, as they are such a net's engine.
 """
+import sys
 from itertools import product
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 import torch.nn as nn
 
 from repro import BACKGROUND
-from support.backprop import cache, numba
+from support.backprop import exp, numba
 
 BORDER, ONE = -1, -2    # sources that are not units: what is beyond a map's border, and a bias's constant input
 f32 = np.float32
@@ -67,6 +68,7 @@ class Net(nn.Module):
 
     def __init__(self, layers, seed, inputs=256, A=1.0, S=1.0, level=1.0, root=False, logistic=False, width=1.0):
         super().__init__()
+        self.engine = sys.modules[__name__]      # what trains it, instead of support/backprop.py
         self.level, self.inputs, self.border = level, inputs, 0.0 if logistic else BACKGROUND
         units = [unit for layer in layers.values() for unit in layer]
         n = inputs + len(units)         # values in order: the image, the units, the two borders, the constant 1
@@ -123,7 +125,7 @@ class Net(nn.Module):
 # the way up and the way down, connection by connection
 
 def compiled(function):
-    return cache.cached(numba.njit(fastmath={'contract', 'reassoc'}, error_model='numpy', nogil=True)(function))
+    return numba.njit(fastmath={'contract'}, error_model='numpy', nogil=True, cache=True)(function)
 
 
 @compiled
@@ -144,7 +146,7 @@ def forward(w, connections, units, x, y, slope):
         s = f32(0)
         for c in range(start[u], start[u + 1]):
             s += w[weight[c]] * y[source[c]]
-        t = np.tanh(S[u] * s)
+        t = f32(1) - f32(2) / (exp(f32(2) * S[u] * s) + f32(1))          # tanh
         y[len(x) + u] = A[u] * t + C[u]
         slope[u] = A[u] * S[u] * (f32(1) - t * t)
 

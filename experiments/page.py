@@ -3,11 +3,11 @@ Make a web page to draw a digit on: one file that opens from disk, runs the nets
 in its own script, and shows the activation of every unit.
 
     python -m experiments.page                         # the committed page
-    python -m experiments.page out/reference-mnist --out mine.html
+    python -m experiments.page out/karpathy2022-mnist --out mine.html
 
 RUN is a folder that repro.py wrote. The digits that its net was trained on must
 be in data/, as prepro.py makes them. Without a RUN, two nets are trained first,
-as repro.py trains them: `reference` on MNIST and, if there is a data/usps,
+as repro.py trains them: `karpathy2022` on MNIST and, if there is a data/usps,
 `paper` on USPS.
 
 The template is experiments/page.html. Put into it are the nets' weights, their
@@ -31,10 +31,10 @@ from support import cli, files
 OUT = os.path.join('results', 'page.html')
 TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page.html')
 PLACE = '"put here by page.py"'         # in the template: what the data replaces
-DEFAULT = ('reference', 'mnist'), ('paper', 'usps')
+DEFAULT = ('karpathy2022', 'mnist'), ('paper', 'usps')
 SEED = 1337                             # repro.py's default
 MISREAD = 4                             # how many of the digits to click are ones that the first net misreads
-SOURCES = {'reference': "The 2022 reproduction's settings", 'paper': "The paper's settings, the rest fitted or assumed"}
+SOURCES = {'karpathy2022': "The 2022 reproduction's settings", 'paper': "The paper's settings, the rest fitted or assumed"}
 METHODS = {'sgd': 'gradient descent', 'newton': "Newton's method"}
 
 
@@ -46,7 +46,7 @@ def trained(recipe, dataset):
     print(f'training {recipe} on {dataset}', flush=True)
     settings = repro.RECIPES[recipe]
     try:
-        net, _ = compare.trained(settings, *files.load_digits(dataset)['train'], SEED)
+        net, _ = compare.trained(compare.flat(settings), *files.load_digits(dataset)['train'], SEED)
     except repro.Diverged:
         cli.fail(f'recipe {recipe} diverged on {dataset}; there is no net to show')
     return net, dataset, {'recipe': recipe, 'seed': SEED, 'settings': settings}
@@ -82,8 +82,9 @@ def in_words(net, args):
     recipe, settings = str(args.get('recipe')), args['settings']
     known = recipe in SOURCES and settings == repro.RECIPES[recipe]
     parts = ['tanh' if net.A == net.S == 1 else f'{net.A:.5g} tanh({net.S:.3g} s)', f'targets ±{net.level:g}']
-    if 'root' in settings:
-        parts.append('initial range ±2.4/' + ('√fan-in' if settings['root'] else 'fan-in'))
+    settings = settings['net'] | settings['training']
+    if 'sqrt_fan_in' in settings:
+        parts.append('initial range ±2.4/' + ('√fan-in' if settings['sqrt_fan_in'] else 'fan-in'))
     parts += [method for name, method in METHODS.items() if settings.get('optimizer') == name]
     parts += [form.format(settings[key]) for key, form in (('rate', 'rate {}'), ('damping', 'damping {}'),
                                                            ('passes', '{} passes')) if key in settings]
@@ -131,7 +132,7 @@ def filled(template, data):
 def main():
     parser = cli.parser(__doc__)
     parser.add_argument('runs', nargs='*', metavar='RUN', type=cli.path, help='a folder that repro.py wrote, or its '
-                        'model.pt (default: train `reference` on MNIST and, where data/usps is there, `paper` on USPS)')
+                        'model.pt (default: train `karpathy2022` on MNIST and, where data/usps is there, `paper` on USPS)')
     parser.add_argument('--out', metavar='FILE.html', type=cli.path, default=OUT, help=f'(default: {OUT})')
     args = parser.parse_args()
 

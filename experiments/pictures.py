@@ -37,7 +37,7 @@ FONTS += ['STIXGeneral', 'STIXGeneralBol', 'STIXGeneralItalic', 'STIXGeneralBolI
 FONTS += ['cmr10', 'cmb10', 'cmss10', 'cmtt10']
 SIZES = (24, 80, 300)
 KINDS = ('own', 'other', 'photograph', 'fonts')
-RECIPE = repro.RECIPES['reference']
+RECIPE = compare.BASE['reference']
 
 KEY = ('dataset', 'settings', 'pictures', 'seed')
 VALUES = ('n', 'error', 'rejected', 'error_kept')

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 import repro
+from experiments import compare
 from experiments.compare import CYCLIC, LECUN_UNIT, SPREAD, random_table, shuffled, trained
 from repro import PAPER, PAPER_FC40, RESULTS
 from support import cli, files, runs
@@ -117,7 +118,7 @@ def recipe(row, name='paper'):
     """
     unit = {'A': 1.0, 'S': 1.0} if row['unit'] == 'tanh' else LECUN_UNIT
     table = {'table': TABLES.get(row['scheme']) or random_table(row['draw'])} if name == 'paper' else {}
-    return repro.RECIPES[name] | unit | table | {
+    return compare.BASE[name] | unit | table | {
         'level': row['share'] * unit['A'], 'rate': row['rate'], 'damping': row['damping'], 'patterns': row['patterns'],
         'root': bool(row['root']), 'drawn_biases': bool(row['drawn_biases']),
         'order': row['draw'] if row['shuffled'] else None}

@@ -1,7 +1,7 @@
 """
 Read pictures of handwritten digits, one digit each, with a trained net.
 
-    python -m experiments.predict out/reference-mnist/model.pt mine.png
+    python -m experiments.predict out/karpathy2022-mnist/model.pt mine.png
 
 MODEL is a model.pt that repro.py wrote. The args.json beside it says how the
 net was made, and which data set it was trained on. A picture may have any size,
@@ -219,7 +219,7 @@ def load(path):
     """(net, data set's name) of the run whose model.pt is at path. Ends the script if its files do not fit together."""
     state, args = files.load_model(path)
     try:
-        net, _ = repro.build(args['settings'], seed=0)
+        net = repro.build(args['settings'], seed=0)
         net.load_state_dict(state)
         usable = all(0 < v < math.inf for v in (net.A, net.S, net.level))
         if not usable or not repro.outputs(net, torch.zeros(1, 1, 16, 16)).isfinite().all():

@@ -16,7 +16,7 @@ import repro
 from experiments import claim_runs, claims, compare, ladder, pictures, posterior_tables, trials, uncertainty
 from experiments.compare import DECIMALS, LABELS, NARROW, SCALE, VARIANTS
 from experiments.markdown import Missing, interval, pm, probability, prose, table
-from repro import PAPER, PAPER_FC40, REFERENCE, RESULTS
+from repro import KARPATHY2022, PAPER, PAPER_FC40, RESULTS
 from support import cli, files, runs
 from support.cli import fail
 
@@ -85,7 +85,7 @@ def front():
         [['the paper, 1989', *compare.cells(PAPER, keys)],
          [f'**here, on USPS** (`paper`, n={stats_of("paper")[0]})',
           *(f'**{mean_sd_of("paper", key)}**' for key in keys)],
-         [f'{link}, one run on MNIST', *published('', REFERENCE, keys)[2:]],
+         [f'{link}, one run on MNIST', *published('', KARPATHY2022, keys)[2:]],
          [f'here, its settings on MNIST (`reference`, n={stats_of("reference", "mnist")[0]})',
           *(mean_sd_of('reference', key, 'mnist') for key in keys)]]) + f'\n\n{one_run_says()}\n\n{whats_new()}'
 
@@ -123,7 +123,7 @@ def papers_table():
     return table(head(), [
         published('the paper, 1989', PAPER), measured('**here, on USPS** (`paper`)', 'paper'),
         published('its fully connected net', PAPER_FC40), measured('here, on USPS (`fc40`)', 'fc40'),
-        published('the 2022 reproduction, on MNIST', REFERENCE),
+        published('the 2022 reproduction, on MNIST', KARPATHY2022),
         measured('its settings, our seeds, on its digits of MNIST (`reference`)', 'reference', 'mnist'),
         measured('its settings, on USPS (`reference`)', 'reference')])
 
@@ -133,9 +133,9 @@ def single():
     rows = []
     for label, results, recipe, dataset in (('the paper, `paper` on USPS', PAPER, 'paper', 'usps'),
                                             ('its fully connected net, `fc40` on USPS', PAPER_FC40, 'fc40', 'usps'),
-                                            ('2022, `reference` on MNIST', REFERENCE, 'reference', 'mnist')):
+                                            ('2022, `reference` on MNIST', KARPATHY2022, 'reference', 'mnist')):
         for key in RESULTS:
-            if results[key] is None or key.endswith('misses'):
+            if results.get(key) is None or key.endswith('misses'):
                 continue
             run = uncertainty.single_run(results[key], list(by_seed(recipe, key, dataset).values()))
             digits = ''
@@ -225,11 +225,11 @@ def lottery():
     """What the draw does, in a sentence."""
     values = twenty('test_error')
     split = uncertainty.variance_split(values)
-    below = sum(v <= REFERENCE['test_error'] for v in values.values())
+    below = sum(v <= KARPATHY2022['test_error'] for v in values.values())
     draws, seeds = (len({name[i] for name in values}) for i in (0, 1))
     return (f'Over {draws} samples, {seeds} seeds each, {100 * split["share"]:.0f}% [{100 * split["low"]:.0f}, '
             f'{100 * split["high"]:.0f}] of the variance of the test error lies between samples; {below} of '
-            f'{len(values)} runs are at or below the published {REFERENCE["test_error"]}%.')
+            f'{len(values)} runs are at or below the published {KARPATHY2022["test_error"]}%.')
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -66,11 +66,11 @@ def test_he_weights_have_their_variance():
 
 def test_rung_0_is_the_default_of_repro_py():
     X, Y = random_patterns(30)
-    net, training = repro.build(repro.RECIPES['reference'] | {'passes': 2}, 5)
-    list(repro.train(net, X, Y, **training))
+    net, training = repro.build(repro.RECIPES['karpathy2022'], 5), repro.RECIPES['karpathy2022']['training']
+    list(repro.train(net, X, Y, **training | {'passes': 2}))
     found = last_net(short(0), X, Y, 5)
     assert all(torch.equal(p, q) for p, q in zip(net.parameters(), found.parameters(), strict=True))
-    assert RUNG(0).passes == repro.RECIPES['reference']['passes']
+    assert RUNG(0).passes == training['passes']
 
 
 def test_compiled_softmax_is_autograds_cross_entropy():
