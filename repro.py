@@ -239,17 +239,18 @@ def curvature(net, X):
 
     What is left out is the term in f''(s), which could be negative.
     """
-    h, grad = {}, torch.func.grad
+    h, grad = {}, torch.autograd.grad
     with torch.no_grad():
         ys = net.layers(X)
-        c = grad(lambda y: grad(net.cost)(y, ys[-1]).sum())(ys[-1])            # d2E/dy2, the same for all targets
-        for layer, x, y in zip(net.LAYERS[::-1], (*ys[-2::-1], X), ys[::-1]):
-            c = net.slope(y)**2 * c                                            # d2E/ds2
-            h[f'{layer}b'] = c.sum(0)
-            # the weighted sums are linear in x and in w, so their derivatives at the squares are the two sums above
-            _, down = torch.func.vjp(lambda x, w: net.sums(layer, x, w, BACKGROUND**2),
-                                     x**2, getattr(net, f'{layer}w')**2)
-            c, h[f'{layer}w'] = down(c)
+    y = ys[-1].requires_grad_()
+    slopes, = grad(net.cost(y, torch.zeros_like(y)), y, create_graph=True)     # dE/dy
+    c, = grad(slopes.sum(), y)                                                 # d2E/dy2, the same for all targets
+    for layer, x, y in zip(net.LAYERS[::-1], (*ys[-2::-1], X), ys[::-1]):
+        c = net.slope(y.detach())**2 * c                                       # d2E/ds2
+        h[f'{layer}b'] = c.sum(0)
+        # the weighted sums are linear in x and in w: their derivatives at the squares are the two sums above
+        x2, w2 = (t.detach().square().requires_grad_() for t in (x, getattr(net, f'{layer}w')))
+        c, h[f'{layer}w'] = grad(net.sums(layer, x2, w2, BACKGROUND**2), (x2, w2), c)
     return h
 
 

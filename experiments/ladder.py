@@ -29,7 +29,6 @@ CSV, PICTURE = os.path.join('results', 'modern.csv'), os.path.join('results', 'l
 KEY = ('dataset', 'rung', 'settings', 'seed')
 VALUES = ('passes', 'train_error', 'misses', 'error', 'n', 'loss', 'seconds', 'others')
 WORDS = KEY[:-1]    # all but the seed
-load = functools.cache(files.load_digits)       # each process reads a data set once
 
 # Rung 7 without one of its ideas; what takes its place was not tuned anew. Without its 250 passes it is rung 6.
 TOP, ABLATED = len(modern.LADDER) - 1, 7
@@ -90,8 +89,8 @@ def others():
     """
     if not all(os.path.exists(files.digits_path(dataset, 'digits.json')) for dataset in ('mnist', 'mnist60k')):
         return None
-    X, Y = load('mnist60k')['test']
-    sample, rest = collections.Counter(x.numpy().tobytes() for x in load('mnist')['test'][0]), []
+    X, Y = files.load_digits('mnist60k')['test']
+    sample, rest = collections.Counter(x.numpy().tobytes() for x in files.load_digits('mnist')['test'][0]), []
     for i, x in enumerate(X):
         if sample[x.numpy().tobytes()]:
             sample[x.numpy().tobytes()] -= 1     # an image that is there twice counts twice
@@ -102,7 +101,8 @@ def others():
 
 def one_run(dataset, rung, settings, seed):
     """A row's VALUES."""
-    net, row = measured(recipes()[rung], load(dataset)['train'], load(dataset)['test'], seed)
+    splits = files.load_digits(dataset)
+    net, row = measured(recipes()[rung], splits['train'], splits['test'], seed)
     beside = others() if net and dataset in ('mnist', 'mnist60k') else None
     return row | {'others': modern.measure(net, *beside)['error'] if beside else None}
 
@@ -257,7 +257,7 @@ def main():
         print(PICTURE)
         return
     names = [*map(str, args.rungs), *(WITHOUT if args.without else ()), *(OFF if args.off else ())]
-    X, Y = load(args.dataset)['train']                                   # ends here if it is not there
+    X, Y = files.load_digits(args.dataset)['train']                      # ends here if it is not there
     if {0, 1} & set(args.rungs):
         list(repro.train(repro.Net(), X[:1], Y[:1], 1, 0.01))            # compiles once, not once a process
     jobs = [dict(zip(KEY, (args.dataset, name, fingerprint(recipes()[name]), seed)))

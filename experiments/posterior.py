@@ -89,7 +89,7 @@ VALUES = (*RESULTS, 'seconds')
 WORDS = ('unit', 'scheme')
 TABLES = {'blocks': repro.TABLE, 'cyclic': CYCLIC, 'spread': SPREAD}
 
-load = functools.cache(files.load_digits)
+load = files.load_digits
 
 
 def drawn(draws):

@@ -51,7 +51,7 @@ def trials():
 
 def digits(dataset, fold):
     """((X, Y) to train on, (X, Y) to measure on): the training digits of a data set without a fold, and that fold."""
-    X, Y = ladder.load(dataset)['train']
+    X, Y = files.load_digits(dataset)['train']
     left_out = torch.arange(len(X)) * FOLDS // len(X) == fold
     return (X[~left_out], Y[~left_out]), (X[left_out], Y[left_out])
 
@@ -121,7 +121,7 @@ def main():
     if max(args.folds) >= FOLDS:
         parser.error(f'--folds: there are 0 to {FOLDS - 1}')
     names = [name for name in known if any(fnmatch.fnmatchcase(name, pattern) for pattern in args.trials)]
-    ladder.load(args.dataset)           # ends here if it is not there
+    files.load_digits(args.dataset)     # ends here if it is not there
     jobs = [dict(zip(KEY, (args.dataset, name, ladder.fingerprint(known[name]), fold)))
             for name in names for fold in args.folds]
     rows = runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, workers=args.jobs, cluster=args.cluster)

@@ -26,9 +26,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(ladder, 'recipes', lambda: recipes)
     on_this_machine = runs.on_this_machine
     monkeypatch.setattr(runs, 'on_this_machine', lambda workers, threads: on_this_machine(1, threads=True))
-    ladder.load.cache_clear()
-    yield tmp_path
-    ladder.load.cache_clear()
+    return tmp_path
 
 
 def test_all_recipes_run_and_are_not_run_twice(place, monkeypatch):
@@ -55,7 +53,7 @@ def test_a_change_of_settings_is_another_run(place, monkeypatch):
 
 def test_a_run_trains_on_the_training_digits_and_measures_on_the_others(monkeypatch):
     digits, test, used, measure = random_patterns(30, 1), random_patterns(12, 2), [], modern.measure
-    monkeypatch.setattr(ladder, 'load', lambda dataset: {'train': digits, 'test': test})
+    monkeypatch.setattr(files, 'load_digits', lambda dataset: {'train': digits, 'test': test})
     monkeypatch.setattr(ladder, 'others', lambda: random_patterns(8, 3))
     monkeypatch.setattr(modern, 'train', lambda r, X, Y, seed: used.append(X) or [(40, 1.0, modern.Net(0))])
     monkeypatch.setattr(modern, 'measure', lambda net, X, Y: used.append(X) or measure(net, X, Y))

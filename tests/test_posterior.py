@@ -16,7 +16,7 @@ from support import files
 def usps(tmp_path, monkeypatch):
     """A directory with a tiny data set `usps`, and paper and fc40 of two passes."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(files, 'LABELS_SHA256', {})
+    monkeypatch.setattr(files, 'SHA256', {})
     for name in ('paper', 'fc40'):
         monkeypatch.setitem(repro.RECIPES, name, repro.RECIPES[name] | {'passes': 2})
     files.save_digits('usps', {'train': random_patterns(60, 1), 'test': random_patterns(30, 2)})
