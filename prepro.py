@@ -99,7 +99,7 @@ def originals(name, root):
     from torchvision import datasets    # here: the embedded digits do without it, and it costs a second
     folder, names, site = ORIGINALS[name]
     folder = os.path.join(root, folder)
-    by_hand = f'put {", ".join(names)} into {folder} by hand (from {site}), or name the directory that has them with --root'
+    by_hand = f'put {", ".join(names)} into {folder} by hand (from {site}), or name their directory with --root'
     missing = [file for file in names if not os.path.isfile(os.path.join(folder, file))]
     if missing:
         print(f'downloading {", ".join(missing)} to {folder}', flush=True)

@@ -134,8 +134,8 @@ def save_digits(dataset, splits):
     """
     found = sums(splits)
     if SHA256.get(dataset, found) != found:
-        fail(f'these are not the digits of {dataset} to the last bit: this PyTorch, {torch.__version__}, resizes '
-             'pictures in arithmetic of its own; a processor with AVX2, or of 64-bit ARM, gives the known bits')
+        fail(f'these are not the digits of {dataset} to the last bit: PyTorch {torch.__version__} resizes them '
+             'otherwise on this processor; one with AVX2, or of 64-bit ARM, gives the known bits')
     about = digits_path(dataset, 'digits.json')
     writable(os.path.dirname(about))
     with contextlib.suppress(FileNotFoundError):

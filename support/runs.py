@@ -93,20 +93,23 @@ def read_rows(path, key, values, words, remedy='results/README.md has the comman
 
 def parsed_file(path, content, key, values, words, remedy):
     """(rows, the number of bytes in whole lines): a last line that is cut off is no row."""
-    header = csv_line((*key, *values))
-    whole = content[:content.rfind(b'\n') + 1]
+    columns, rows, run_of = (*key, *values), {}, operator.itemgetter(*key)
+    header, whole = csv_line(columns), content[:content.rfind(b'\n') + 1]
     if not whole and header.startswith(content):                         # new, or killed before its first row
         return [], 0
     lines = [line.rstrip('\r') for line in whole.decode('utf-8-sig', 'replace').split('\n')]    # sig: Excel's mark
     header = header.decode().rstrip()
     if lines[0] != header:
         fail(f'{path} is not a table of these runs: its first line is not {header}; {remedy}')
-    rows, run_of = {}, operator.itemgetter(*key)
     for number, line in enumerate(lines, 1):
         if line in ('', header):
             continue
         try:
-            row = parsed(line, key, values, words)
+            [fields] = csv.reader([line], strict=True)
+            if len(fields) != len(columns):
+                raise ValueError(f'it has {len(fields)} fields, not {len(columns)}')
+            row = {name: field if name in words else parsed(name, field, name in values)
+                   for name, field in zip(columns, fields)}
         except (ValueError, csv.Error) as e:
             fail(f'{path}, line {number}: {e}; remove the line, and its run is done again')
         other = rows.setdefault(run_of(row), row)
@@ -115,21 +118,13 @@ def parsed_file(path, content, key, values, words, remedy):
     return list(rows.values()), len(whole)
 
 
-def parsed(line, key, values, words):
-    """The row in one line. Raises ValueError, or csv.Error, that says what is wrong with it."""
-    [fields] = csv.reader([line], strict=True)
-    if len(fields) != len(key) + len(values):
-        raise ValueError(f'it has {len(fields)} fields, not {len(key) + len(values)}')
-    row = dict(zip((*key, *values), fields))
-    for name in row.keys() - set(words):
-        field = row[name]
-        if name in values and field in ('', 'nan'):                      # not measured; diverged
-            row[name] = math.nan if field else None
-        elif re.fullmatch(r'-?[0-9]{1,20}(\.[0-9]{1,20})?(e[-+]?[0-9]{1,2})?', field):
-            row[name] = int(field) if field.lstrip('-').isdigit() else float(field)
-        else:
-            raise ValueError(f'{name} is {field[:20]!r}, not a number')
-    return row
+def parsed(name, field, measured):
+    """A field as a number; of what was measured it may be None, not measured, or NaN, of a run that diverged."""
+    if measured and field in ('', 'nan'):
+        return math.nan if field else None
+    if not re.fullmatch(r'-?[0-9]{1,20}(\.[0-9]{1,20})?(e[-+]?[0-9]{1,2})?', field):
+        raise ValueError(f'{name} is {field[:20]!r}, not a number')
+    return int(field) if field.lstrip('-').isdigit() else float(field)
 
 
 def csv_line(fields):
@@ -189,22 +184,22 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
     A job that fails is reported; the others go on, and then the script ends with status 1. If a process dies, it ends
     at once. The same command goes on from there.
     """
-    run_of = operator.itemgetter(*key)
+    run_of, remedy, failed = operator.itemgetter(*key), 'name another with --out', 0
     jobs = {run_of(job): job for job in jobs}                            # a job that is given twice is one
 
     def done():
-        content = read_file(path, 'name another with --out') if os.path.exists(path) else b''
-        rows, whole = parsed_file(path, content, key, values, words, 'name another with --out')
+        """({run: row}, the bytes in whole lines) of the file, as it is now."""
+        content = read_file(path, remedy) if os.path.exists(path) else b''
+        rows, whole = parsed_file(path, content, key, values, words, remedy)
         return {run_of(row): row for row in rows}, whole
 
     rows, _ = done()
     if jobs.keys() <= rows.keys():      # nothing to write: the file may be read-only
-        return [rows[name] for name in jobs]
+        return [rows[run] for run in jobs]
     with locked(path):
         rows, whole = done()            # another process may have added some
-        todo = [job for name, job in jobs.items() if name not in rows]
+        todo = [job for run, job in jobs.items() if run not in rows]
         append(path, b'' if whole else csv_line((*key, *values)), whole)
-        failed = 0
         pool = on_cluster(cluster, threads) if cluster else on_this_machine(workers or cores(), threads)
         with contextlib.closing(cli.progress(total=len(jobs), initial=len(jobs) - len(todo), unit='run')) as bar, \
                 pool as submit:
@@ -214,15 +209,13 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
                 try:
                     measured, error = future.result()
                     if not error:
-                        line = csv_line([str(job[name]) for name in key] + [measured[name] for name in values])
-                        rows[run_of(job)] = parsed(line.decode(), key, values, words)
-                        append(path, line)
+                        append(path, csv_line([str(job[name]) for name in key] + [measured[name] for name in values]))
                         bar.update()
                 except BrokenExecutor:
                     fail(f'one of the processes was killed, perhaps as memory ran out; {AGAIN}')
                 except CancelledError:
                     fail(f'the scheduler at {cluster} is gone; {AGAIN}')
-                except Exception as e:  # a worker of the cluster died too often, or the values are no row
+                except Exception as e:  # a worker of the cluster died too often, or a value is missing
                     error = one_line(e)
                 if error:
                     failed += 1
@@ -230,7 +223,8 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
                     warn(f'{" ".join(f"{name}={value}" for name, value in job.items())}: {error}')
     if failed:
         fail(f'{failed} of {len(jobs)} runs failed; the others are in {path}; the same command tries these again')
-    return [rows[name] for name in jobs]
+    rows, _ = done()
+    return [rows[run] for run in jobs]
 
 
 ONE = threading.Lock()

@@ -248,8 +248,9 @@ for recipe in 'karpathy2022', 'paper':
     print(hashlib.sha256(b''.join(p.detach().numpy().tobytes() for p in net.parameters())).hexdigest())
 print(len(backprop.run.signatures), sum(backprop.run.stats.cache_hits.values()))
 """
-SHA256 = ['1e854b6ca4485aa17b9d25a6b8fab3e890009722e531ad1eb6ebeddec76556c7',
-          '0f27bd9df53a4379b25f8a2dac28501135938c1d773d687c4fdde0fcc7667ddd']         # of the weights after a pass of each recipe, on every processor
+SHA256 = [      # of the weights after a pass of each recipe, on every processor
+    '1e854b6ca4485aa17b9d25a6b8fab3e890009722e531ad1eb6ebeddec76556c7',
+    '0f27bd9df53a4379b25f8a2dac28501135938c1d773d687c4fdde0fcc7667ddd']
 
 
 def process(cwd, **env):

@@ -9,7 +9,7 @@ import torch
 
 import repro
 import support.files
-from conftest import TINY, call, files, random_patterns, refused, shell, write_digits
+from conftest import TINY, call, files, random_patterns, refused, write_digits
 
 REMEDY = 'run: python prepro.py --seed 7'
 
@@ -34,35 +34,6 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(end, tmp_path, monkey
         support.files.write_file(path, b'new')
     assert isinstance(end, type) or f'cannot write {path}: No space left on device' in str(ended.value)
     assert files(tmp_path) == ['new/file'] and (tmp_path / 'new' / 'file').read_bytes() == b'old'
-
-
-@pytest.mark.slow
-def test_killed_while_writing(tmp_path):
-    """Eight times a process that writes a file over and over is killed after some milliseconds: never half a file."""
-    script = tmp_path / 'writer.py'
-    script.write_text('''\
-import os, signal, time
-from support import files
-whole = [bytes([i]) * 500_000 for i in range(2)]
-found = 0
-for i in range(8):
-    started, told = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(told, b".")
-        while True:
-            for content in whole: files.write_file("file", content)
-    os.read(started, 1)
-    time.sleep(0.001 * i)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    if os.path.exists("file"):
-        found += 1
-        assert open("file", "rb").read() in whole, "half a file"
-assert found > 1, "it was never written"
-''')
-    said = shell(script, cwd=tmp_path)
-    assert (said.status, said.err) == (0, [])
 
 
 @pytest.mark.parametrize('folder', ['file', 'file/below', 'full'])
