@@ -4,11 +4,12 @@ there are rung 7 without each of its ideas (--without), nets that 1989 could not
 have afforded (--off), and other digits: of nets trained on the sample of MNIST
 the error on the 7,993 test digits outside it, and nets trained on all of MNIST.
 
-    python -m experiments.ladder [--dataset usps] [--rungs 0-8] [--seeds 0-9]
-    python -m experiments.ladder --draw         # results/ladder.png
+    python -m experiments.ladder --dataset usps --rungs 0-8 --seeds 0-9
+    python -m experiments.report ladder
 
-results/modern.csv has the runs, results/README.md the tables. Rungs 0 to 7
-take two minutes a seed, rung 8 three.
+Rungs 0 to 7 take two minutes a seed on one core, rung 8 three. Its column `loss`
+in results/modern.csv is the mean cross-entropy, of rung 0 the mean squared
+error; `others` is the error on the digits outside the sample.
 """
 import collections
 import functools
@@ -21,11 +22,10 @@ import modern
 import prepro
 import repro
 from experiments import uncertainty
-from experiments.markdown import Missing, interval, pm, probability, prose, table
+from experiments.markdown import Missing, interval, pm, probability, results, table
+from experiments.style import BLACK, BLUE, ORANGE, canvas, png
 from support import cli, files, runs
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-CSV, PICTURE = os.path.join('results', 'modern.csv'), os.path.join('results', 'ladder.png')
 KEY = ('dataset', 'rung', 'settings', 'seed')
 VALUES = ('passes', 'train_error', 'misses', 'error', 'n', 'loss', 'seconds', 'others')
 WORDS = KEY[:-1]    # all but the seed
@@ -114,11 +114,20 @@ def read(path):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Tables, as blocks of report.py
+# Tables and picture, for report.py
+
+def tables():
+    return {'ladder': front(), 'ladder_front': front_line(),
+            **{f'ladder_{dataset}': ladder(dataset) for dataset in ('mnist', 'usps', 'mnist60k')}}
+
+
+def pictures():
+    return {'ladder.png': draw}
+
 
 @functools.cache
 def rows(dataset):
-    return [row for row in read(os.path.join(ROOT, CSV)) if row['dataset'] == dataset]
+    return [row for row in read(results('modern.csv')) if row['dataset'] == dataset]
 
 
 def stat(dataset, name, key='error'):
@@ -150,10 +159,16 @@ def front():
         lines.append([f'+ {ideas}' if first else ideas, *(pm(stat(d, str(last))) for d in ('mnist', 'usps'))])
     counts = {sum(row['rung'] == str(n) for row in rows(d)) for d in ('mnist', 'usps') for n in range(TOP + 1)}
     parameters, multiply_adds = size(modern.rung(TOP))
-    return prose(f'The net, its {parameters:,} parameters and its {multiply_adds:,} multiply-adds a digit stay those '
-                 f'of 1989. Test digits wrong, %, n={span(counts)}. The settings were chosen on folds of MNIST\'s '
-                 'training digits, mostly for an earlier ladder, whose test results we saw:'
-                 ) + '\n\n' + table(['', 'MNIST, 2007 digits', 'USPS'], lines)
+    return (f'The net, its {parameters:,} parameters and its {multiply_adds:,} multiply-adds a digit stay those of '
+            f'1989. Test digits wrong, %, n={span(counts)}. The settings were chosen on folds of MNIST\'s training '
+            'digits, mostly for an earlier ladder, whose test results we saw:\n\n'
+            + table(['', 'MNIST, 2007 digits', 'USPS'], lines))
+
+
+def front_line():
+    mnist, usps = (stat(dataset, str(TOP))[0] for dataset in ('mnist', 'usps'))
+    return ('[later ideas](#what-later-ideas-buy): a net of the same size misses '
+            f'{mnist:.2f}% on MNIST, {usps:.2f}% on USPS.')
 
 
 def ladder(dataset):
@@ -199,22 +214,11 @@ def change(dataset, name):
     return [interval(d), probability(d['p'])]
 
 
-BLOCKS = {'ladder': front,
-          **{f'ladder_{dataset}': functools.partial(ladder, dataset) for dataset in ('mnist', 'usps', 'mnist60k')}}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The picture
-
-def draw(path):
-    """The error of each rung on both data sets, and the steps that the 2022 reproduction published, as a PNG file."""
-    from experiments.style import BLACK, BLUE, ORANGE, canvas, png  # here, as runs need no matplotlib
-
-    found = read(path)
+def draw():
+    """The error of each rung on both data sets, and the steps that the 2022 reproduction published."""
     fig, ax = canvas(4.4)
     for dataset, style, marker, color, side in ('usps', '-', 'o', BLUE, 1), ('mnist', '--', 's', ORANGE, -1):
-        errors = {n: [row['error'] for row in found if (row['dataset'], row['rung']) == (dataset, str(n))]
-                  for n in range(TOP + 1)}
+        errors = {n: [row['error'] for row in rows(dataset) if row['rung'] == str(n)] for n in range(TOP + 1)}
         stats = [(n, *runs.mean_sd(values)) for n, values in errors.items() if values]
         if not stats:
             continue
@@ -234,7 +238,7 @@ def draw(path):
     ax.margins(x=0.07)
     ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
     ax.legend()
-    return png(fig)
+    return png(fig, 'modern.csv')
 
 
 def main():
@@ -247,15 +251,10 @@ def main():
                         help=f'run rung {ABLATED} without each of its ideas as well, one at a time')
     parser.add_argument('--off', action='store_true', help=f'run nets off the ladder as well: {"; ".join(OFF)}')
     parser.add_argument('--seeds', type=cli.numbers, default='0-4', metavar='A-B', help='a run for each (default: 0-4)')
-    parser.add_argument('--draw', action='store_true', help=f'draw the runs in --out as {PICTURE}, and do nothing else')
-    runs.add_arguments(parser, CSV)
+    runs.add_arguments(parser, os.path.join('results', 'modern.csv'))
     args = parser.parse_args()
     if max(args.rungs) > TOP:
         parser.error(f'--rungs: there are 0 to {TOP}')
-    if args.draw:
-        files.write_file(PICTURE, draw(args.out))
-        print(PICTURE)
-        return
     names = [*map(str, args.rungs), *(WITHOUT if args.without else ()), *(OFF if args.off else ())]
     X, Y = files.load_digits(args.dataset)['train']                      # ends here if it is not there
     if {0, 1} & set(args.rungs):

@@ -16,7 +16,6 @@ bbf16cc), SiLU, 300 passes, other rates; results/modern_trials_before.csv has
 the trials of the ladder before this one.
 """
 import fnmatch
-import functools
 import json
 import math
 import os
@@ -27,7 +26,7 @@ import torch
 
 import modern
 from experiments import ladder
-from experiments.markdown import Missing, table
+from experiments.markdown import Missing, results, table
 from support import cli, files, runs
 
 OUT = os.path.join('results', 'modern_trials.csv')
@@ -70,7 +69,15 @@ def one_run(dataset, trial, settings, fold):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Tables, as blocks of report.py
+# Tables, for report.py
+
+def tables():
+    return {f'tried_{dataset}': tried(dataset) for dataset in ('mnist', 'usps')}
+
+
+def pictures():
+    return {}
+
 
 def compared_with(trial):
     """The trial with which another is compared; a rung's own trial is under itself."""
@@ -80,7 +87,7 @@ def compared_with(trial):
 def tried(dataset):
     """The trials on all folds: rungs against those below, other settings under their rung."""
     by_fold, lines = {}, []
-    for row in runs.read_rows(os.path.join(ladder.ROOT, OUT), KEY, VALUES, WORDS):
+    for row in runs.read_rows(results('modern_trials.csv'), KEY, VALUES, WORDS):
         if row['dataset'] == dataset:
             by_fold.setdefault(row['trial'], {})[row['fold']] = row
     complete = {name: [of[fold] for fold in sorted(of)] for name, of in by_fold.items() if len(of) == FOLDS}
@@ -96,9 +103,6 @@ def tried(dataset):
                       f'{statistics.fmean(d):+.1f} ± {statistics.stdev(d) / len(d)**0.5:.1f}' if d else '',
                       f'{statistics.fmean(loss):.4f}', f'{statistics.fmean(distorted):.2f}'])
     return table(['', 'misses', 'a fold, change ± standard error', 'cross-entropy', 'wrong of distorted, %'], lines)
-
-
-BLOCKS = {f'tried_{dataset}': functools.partial(tried, dataset) for dataset in ('mnist', 'usps')}
 
 
 def main():

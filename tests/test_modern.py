@@ -112,7 +112,7 @@ def test_a_minibatch_rungs_loss_images_and_rates(n, monkeypatch):
     found = last_net(r, X, Y, 3)
     hook.remove()
     assert distorted[-2:] == ([] if n < 4 else 2 * [set(modern.AFFINE) | ({'elastic'} if n > 5 else set())])
-    t = [step / 6 for step in range(6)]                                  # up along a line to 15%, down along half a cosine
+    t = [step / 6 for step in range(6)]         # up along a line to 15%, then down along half a cosine
     assert rates[-6:] == [0.01 if n == 2 else pytest.approx(
         0.01 * (s / 0.15 if s < 0.15 else (1 + math.cos(math.pi * (s - 0.15) / 0.85)) / 2)) for s in t]
 
@@ -248,8 +248,8 @@ def test_training_that_diverges_says_so(tiny, short_rungs, monkeypatch):
 
 
 @pytest.mark.parametrize('argv, word', [
-    (['--rung', '9'], 'rung'), (['--show', '9'], 'show'), (['--seed', '-1'], 'seed'), (['--dataset', 'mine'], 'dataset'),
-    (['-o', 'there'], '--rung'), (['--rung', '1', '--show', '1'], 'show')])
+    (['--rung', '9'], 'rung'), (['--show', '9'], 'show'), (['--seed', '-1'], 'seed'),
+    (['--dataset', 'mine'], 'dataset'), (['-o', 'there'], '--rung'), (['--rung', '1', '--show', '1'], 'show')])
 def test_bad_arguments(tiny, argv, word):
     done = call(modern, *argv, cwd=tiny)
     assert done.status == 2 and word in done.err[-1] and not (tiny / 'out').exists()
