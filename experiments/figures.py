@@ -1,14 +1,16 @@
 """
-Nine pictures of results/README.md: example digits, the net, its learning
+Ten pictures of results/README.md: example digits, the net, its learning
 curves, what it learned, what it gets wrong, which class it takes for which,
-error against rejection, twenty samples of MNIST, and speed.
+error against rejection, twenty samples of MNIST, the ladder of later ideas,
+and speed.
 
-    python -m experiments.figures                   # all nine
+    python -m experiments.figures                   # all ten
     python -m experiments.figures curves wrong      # some of them
 
 The nets are trained on the spot, in a few minutes, on data/usps and data/mnist
-as prepro.py makes them. `draws` is drawn from results/compare.csv, `speed` from
-results/bench.csv. The same inputs give the same bytes.
+as prepro.py makes them. `ladder` is drawn from results/modern.csv, `draws` from
+results/compare.csv, `speed` from results/bench.csv. The same inputs give the
+same bytes.
 """
 import functools
 import os
@@ -20,18 +22,20 @@ import torch
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+import modern
 import prepro
 import repro
 from experiments import compare
 from experiments.architecture import draw_architecture
 from experiments.style import BLACK, BLUE, GRAY, ORANGE, WIDTH, bare, canvas, mosaic, name_ends, plt, png, ticks
-from support import cli, files
+from support import cli, files, runs
 from support.cli import fail
 
 SEEDS = range(10)                       # of the nets; where a picture shows one net, it is the first
+MODERN = os.path.join('results', 'modern.csv')
 BENCH = os.path.join('results', 'bench.csv')
 COMPARE = os.path.join('results', 'compare.csv')
-COMMAND = {BENCH: f'python -m experiments.bench --out {BENCH}',
+COMMAND = {MODERN: f'python modern.py --out {MODERN}', BENCH: f'python -m experiments.bench --out {BENCH}',
            COMPARE: f'python -m experiments.compare twenty_draws --dataset mnist60k --seeds 0-4 --out {COMPARE}'}
 
 COLOR = {'usps': BLUE, 'mnist': ORANGE}
@@ -277,6 +281,41 @@ def draw_rejection():
     return png(fig)
 
 
+def draw_ladder():
+    """The error of modern.py's rungs on both data sets, and the steps that the 2022 reproduction published."""
+    same_net = repro.Net().counts()['all'][2]
+    rows = [row | {'rung': int(row['rung'])} for row in modern.read(MODERN)
+            if row['rung'].isdecimal() and row['parameters'] == same_net]
+    if not rows:
+        fail(f'{MODERN} has no rung; run: {COMMAND[MODERN]}')
+    ideas = {rung: modern.RUNGS[rung]['idea'] for rung in sorted({row['rung'] for row in rows})}
+    fig, ax = canvas(4.4)
+    for dataset, style, marker in (('usps', '-', 'o'), ('mnist', '--', 's')):
+        stats = {r: runs.mean_sd([row['error'] for row in rows if (row['dataset'], row['rung']) == (dataset, r)])
+                 for r in ideas}
+        stats = {r: (mean, sd or 0, n) for r, (mean, sd, n, _) in stats.items() if n}
+        if not stats:
+            continue
+        mean, sd, counts = zip(*stats.values())
+        n = f'n={min(counts)}' if min(counts) == max(counts) else f'n={min(counts)} to {max(counts)}'
+        ax.errorbar(list(stats), mean, sd, fmt=style, marker=marker, color=COLOR[dataset], capsize=4, markersize=6,
+                    label=f'{dataset.upper()}, mean and sd, {n}')
+        for r, m, s in zip(stats, mean, sd):    # USPS's numbers above their bars, MNIST's below
+            up = dataset == 'usps'
+            ax.annotate(f'{m:.2f}', (r, m + max(s, 0.1) * (1 if up else -1)), (0, 4 if up else -4),
+                        textcoords='offset points', ha='center', va='bottom' if up else 'top', fontsize=8.5)
+    reference = [repro.KARPATHY2022['test_error'], *modern.MODERN_2022.values()]
+    ax.plot(np.array([0, 1, 2, 4, 5]) + 0.28, reference, 'x', color=BLACK, markersize=7, markeredgewidth=1.6,
+            label='published in 2022 (MNIST, one run each), drawn\nto the right of the rung most like the step')
+    ax.set(xticks=list(ideas), title='test error, %')
+    ax.set_xticklabels([f'{r}\n{textwrap.fill(idea, 13, break_on_hyphens=False)}' for r, idea in ideas.items()],
+                       fontsize=8.5)
+    ax.margins(x=0.07)
+    ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
+    ax.legend()
+    return png(fig)
+
+
 def draw_draws():
     """The test error of `reference` on twenty draws of MNIST, and the numbers published for single draws."""
     errors = {name: [] for name in compare.TWENTY}
@@ -345,9 +384,9 @@ def span(seconds):
 
 
 FIGURES = {'digits': draw_digits, 'architecture': draw_architecture, 'curves': draw_curves, 'kernels': draw_kernels,
-           'wrong': draw_wrong, 'confusion': draw_confusion, 'rejection': draw_rejection, 'draws': draw_draws,
-           'speed': draw_speed}
-FROM = {'draws': COMPARE, 'speed': BENCH}
+           'wrong': draw_wrong, 'confusion': draw_confusion, 'rejection': draw_rejection, 'ladder': draw_ladder,
+           'draws': draw_draws, 'speed': draw_speed}
+FROM = {'ladder': MODERN, 'draws': COMPARE, 'speed': BENCH}
 
 
 def main():

@@ -12,8 +12,9 @@ import os
 import re
 import statistics
 
+import modern
 import repro
-from experiments import claim_runs, claims, compare, ladder, pictures, posterior_tables, trials, uncertainty
+from experiments import claim_runs, claims, compare, ladder_tables, pictures, posterior_tables, uncertainty
 from experiments.compare import DECIMALS, LABELS, NARROW, SCALE, VARIANTS
 from experiments.markdown import Missing, interval, pm, probability, prose, table
 from repro import KARPATHY2022, PAPER, PAPER_FC40, RESULTS
@@ -106,7 +107,7 @@ def whats_new():
     """What is new here, a line each."""
     us, machine = bench()
     step = us['engine compiled']
-    mnist, usps = (ladder.stat(dataset, str(ladder.TOP))[0] for dataset in ('mnist', 'usps'))
+    mnist, usps = (ladder_tables.summary(dataset)[str(modern.TOP)]['error'][0] for dataset in ('mnist', 'usps'))
     return 'New here:\n' + '\n'.join(prose(f'- {text}', '  ') for text in (
         "the paper's digits, deslanted: `torchvision.datasets.USPS`, 9298 of 16x16, split 7291 / 2007 as in the paper;",
         f'its 23 passes in {repro.PASSES * 7291 * step / 1e6:.1f} s on one core ({machine}), one pattern at a time: '
@@ -326,7 +327,7 @@ def findings():
 BLOCKS = {'front': front, 'findings': findings, 'table': papers_table, 'single': single, 'nets': nets,
           'open': open_questions, 'posterior_best': posterior_best, 'draws': draws_table, 'variance': variance,
           'claims': claim_table, 'claims_front': claims_front, 'speed_table': speed, 'pictures': pictures_table,
-          **ladder.BLOCKS, **trials.BLOCKS, **posterior_tables.BLOCKS}
+          **ladder_tables.BLOCKS, **posterior_tables.BLOCKS}
 
 
 def render(text):

@@ -9,6 +9,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
+import modern
 import repro
 from conftest import REPO, call, files, refused, write_digits
 from experiments import architecture, compare, figures
@@ -25,6 +26,14 @@ def write_csv(path, rows):
         writer.writerows(rows)
 
 
+def runs_of(dataset, rung, parameters=9760, off=0.0):
+    """Three rows of modern.csv."""
+    return [dict.fromkeys(modern.KEY + modern.VALUES, 1) | {
+        'dataset': dataset, 'rung': rung, 'settings': modern.fingerprint(modern.RUNGS[rung]),
+        'seed': seed, 'parameters': parameters, 'error': f'{5 - 0.8 * rung + seed / 10 + off:.6g}'}
+            for seed in range(3)]
+
+
 def draws_of(seeds=2):
     """Rows of compare.csv."""
     return [dict.fromkeys(compare.KEY + compare.VALUES, 1) | {
@@ -34,10 +43,14 @@ def draws_of(seeds=2):
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
-    """A folder to draw in: two tiny data sets, and results/ of compare.py and bench.py."""
+    """A folder to draw in: two tiny data sets, and results/ of modern.py and bench.py."""
     cwd = tmp_path_factory.mktemp('figures')
     for dataset in ('mnist', 'usps'):
         write_digits(cwd, dataset, 40, 30)
+    write_csv(cwd / 'results' / 'modern.csv', [
+        *(row for rung in range(5) for row in runs_of('mnist', rung)),
+        *(row for rung in range(5) for row in runs_of('usps', rung, off=1.0)),
+        *runs_of('mnist', 5, parameters=24_000)])
     write_csv(cwd / 'results' / 'compare.csv', draws_of())
     write_csv(cwd / 'results' / 'bench.csv', [
         {'what': what, 'seconds': seconds, 'machine': 'A Processor of Some Length, 12th generation @ 3.10GHz, 8 cores'}
@@ -157,6 +170,21 @@ def test_architecture_has_the_counts(canvases):
         assert {f'{n:,}' for n in numbers} <= set(texts(canvases[0]))
 
 
+def test_ladder_has_means_of_test_runs_of_the_1989_net(canvases):
+    figures.draw_ladder()
+    shown = [t for t in texts(canvases[0]) if t.count('.') == 1 and len(t) == 4]
+    assert sorted(shown) == sorted(f'{5.1 - 0.8 * rung + off:.2f}' for rung in range(5) for off in (0, 1))
+
+
+def test_ladder_with_one_data_set_and_two_files_joined_by_cat(place, canvases, monkeypatch):
+    monkeypatch.setattr(figures, 'MODERN', 'half.csv')
+    monkeypatch.setitem(figures.COMMAND, 'half.csv', 'python that.py')
+    write_csv(place / 'half.csv', runs_of('mnist', 0))
+    (place / 'half.csv').write_text(2 * (place / 'half.csv').read_text())
+    figures.draw_ladder()
+    assert '5.10' in texts(canvases[0])
+
+
 def test_speed_is_relative_to_three_days(canvases):
     figures.draw_speed()
     seconds = BENCH['engine compiled'] * 7291 * 23
@@ -167,9 +195,10 @@ def test_speed_is_relative_to_three_days(canvases):
     assert spans == ['3 days', '2 hours', '5 minutes', '90 s', '0.52 s']
 
 
-def test_the_committed_speed_has_the_numbers_of_the_committed_csv(monkeypatch):
+@pytest.mark.parametrize('name', ['ladder', 'speed'])
+def test_a_committed_picture_has_the_numbers_of_the_committed_csv(name, monkeypatch):
     monkeypatch.chdir(REPO)
-    with Image.open('results/speed.png') as committed, Image.open(io.BytesIO(figures.draw_speed())) as drawn:
+    with Image.open(f'results/{name}.png') as committed, Image.open(io.BytesIO(figures.FIGURES[name]())) as drawn:
         assert committed.info['Description'] == drawn.info['Description'] != ''
 
 

@@ -1,10 +1,8 @@
 """README.md and results/README.md say what results/ say, and their commands can be followed."""
-import collections
 import functools
 import importlib
 import re
 import shlex
-from dataclasses import replace
 
 import pytest
 from conftest import REPO, call, originals, write_digits
@@ -13,7 +11,7 @@ from PIL import Image, ImageDraw
 import modern
 import prepro
 import repro
-from experiments import claim_runs, compare, ladder, report
+from experiments import claim_runs, compare, ladder_tables, report
 from support import runs
 
 PAGES = {page: (REPO / page).read_text(encoding='utf-8') for page in report.PAGES}
@@ -32,7 +30,7 @@ def test_numbers_are_those_of_results(page):
 @pytest.mark.parametrize('page, rows, picked, key', [
     ('README.md', report.compared, {'recipe': 'paper', 'dataset': 'usps'}, 'test_error'),
     ('results/README.md', report.compared, {'recipe': 'fc40', 'dataset': 'usps'}, 'train_loss'),
-    ('README.md', lambda: ladder.rows('usps'), {'rung': str(ladder.TOP)}, 'error'),
+    ('README.md', lambda: ladder_tables.rows('usps'), {'rung': str(modern.TOP)}, 'error'),
 ])
 def test_a_changed_number_is_noticed(page, rows, picked, key, monkeypatch):
     row = next(row for row in rows() if all(row[name] == value for name, value in picked.items()))
@@ -41,7 +39,7 @@ def test_a_changed_number_is_noticed(page, rows, picked, key, monkeypatch):
 
 
 @pytest.mark.parametrize('module, reader, says', [
-    (report, 'compared', 'two runs of paper on usps'), (ladder, 'rows', 'rung 0 on mnist'),
+    (report, 'compared', 'two runs of paper on usps'), (ladder_tables, 'rows', 'rung 0 on mnist'),
     (report.claims, 'read', 'runs of claim 2'), (report.pictures, 'read', 'own pictures of mnist'),
     (report.posterior_tables.posterior, 'read', 'draws of posterior.py')])
 def test_runs_that_are_missing_are_named_and_no_page_is_written(module, reader, says, monkeypatch):
@@ -62,9 +60,10 @@ def test_the_scripts_docstrings_give_the_same_numbers():
         assert report.mean_sd_of('paper', key).replace('±', '+-') in repro.__doc__
     assert f'n={n}' in repro.__doc__
     for dataset in ('mnist', 'usps'):
-        for rung in map(str, range(ladder.TOP + 1)):
+        found = modern.summary(ladder_tables.rows(dataset))
+        for rung in map(str, range(modern.TOP + 1)):
             line = next(line for line in modern.__doc__.splitlines() if line.startswith(f'    {rung} '))
-            assert report.pm(ladder.stat(dataset, rung)).replace('±', '+-') in line
+            assert report.pm(found[rung]['error'][:2]).replace('±', '+-') in line
 
 
 def test_there_are_seeds_enough():
@@ -73,9 +72,10 @@ def test_there_are_seeds_enough():
     for name in ('test_first', 'train_first', 'reference', 'passes_100'):
         assert report.stats_of(name, 'mnist60k')[0] >= 10, name
     for dataset in 'mnist', 'usps', 'mnist60k':
-        runs_of = collections.Counter(row['rung'] for row in ladder.rows(dataset))
-        assert all(runs_of[str(n)] >= (5 if dataset == 'mnist60k' else 10) for n in range(ladder.TOP + 1))
-        assert all(runs_of[name] >= 5 for name in (*ladder.OFF, *(ladder.WITHOUT if dataset != 'mnist60k' else ())))
+        found = modern.summary(ladder_tables.rows(dataset))
+        assert all(found[str(n)]['n'] >= (5 if dataset == 'mnist60k' else 10) for n in range(modern.TOP + 1))
+        assert all(found[name]['n'] >= 5 for name in modern.OFF_LADDER)
+        assert dataset == 'mnist60k' or all(found[f'without {idea}']['n'] >= 5 for idea in modern.WITHOUT)
 
 
 def test_the_fit_measured_no_test_digit_and_paper_is_its_best_point():
@@ -134,10 +134,11 @@ def small(tmp_path, monkeypatch, any_digits):
     for recipes in repro.RECIPES, {name: settings for name, (_, settings) in compare.RECIPES.items()}:
         for settings in recipes.values():
             monkeypatch.setitem(settings, 'passes', 1)
-    recipes = {name: replace(r, passes=1, teacher=r.teacher and dict(width=2, passes=1))
-               for name, r in ladder.recipes().items()}
-    monkeypatch.setattr(ladder, 'recipes', lambda: recipes)
-    monkeypatch.setattr(modern, 'rung', lambda n: recipes[str(n)])
+    for recipe in *modern.RUNGS, *modern.OFF_LADDER.values():
+        monkeypatch.setitem(recipe, 'passes', 1)
+    for recipe in modern.RUNGS:
+        if recipe['distill']:
+            monkeypatch.setitem(recipe, 'distill', recipe['distill'] | {'teachers': 1, 'teacher_passes': 1, 'width': 2})
     # in threads, as other processes would see none of this
     monkeypatch.setattr(runs, 'run_all', functools.partial(runs.run_all, threads=True))
     monkeypatch.setattr(prepro, 'N_TRAIN', 30)
