@@ -232,7 +232,7 @@ def draw():
     ax.plot([n + 0.28 for n in modern.PUBLISHED], [error for error, _ in modern.PUBLISHED.values()], 'x', color=BLACK,
             markersize=7, markeredgewidth=1.6,
             label='published in 2022 (MNIST, one run each), drawn\nto the right of the rung most like the step')
-    ax.set_xticks(range(TOP + 1), [f'{n}\n{textwrap.fill(idea, 12, break_on_hyphens=False)}'
+    ax.set_xticks(range(TOP + 1), [f'{n}\n{textwrap.fill(idea, 13, break_on_hyphens=False)}'
                                    for n, (idea, _, _) in enumerate(modern.LADDER)], fontsize=8.5)
     ax.set(title='test error, %')
     ax.margins(x=0.07)
