@@ -205,9 +205,10 @@ def train(r, X, Y, seed):
     """
     passes, start, seconds = passes_over(X, r), time.perf_counter(), 0.0
     teachers = []
-    for k in cli.progress(range(r.teachers), leave=False, unit='teacher'):               # each with its own seed
-        *_, (_, _, teacher) = train(replace(r, teachers=0, **r.teacher), X, Y, seed + 1000 * (k + 1))
-        teachers.append(teacher.eval())
+    if r.teachers:                      # each with its own seed
+        for k in cli.progress(range(1, r.teachers + 1), leave=False, unit='teacher'):
+            *_, (_, _, teacher) = train(replace(r, teachers=0, **r.teacher), X, Y, seed + 1000 * k)
+            teachers.append(teacher.eval())
 
     torch.manual_seed(seed)
     net = build(r, seed)
@@ -263,8 +264,9 @@ def measure(net, X, Y):
 def climb(dataset, seed):
     """Train rungs 0 to 7 once, and print a line for each."""
     splits = files.load_digits(dataset)
-    line = '{:34}{:>6}{:>8}  {}'.format
-    print(line(f'test digits of {dataset}, seed {seed}', '%', 'misses', 'published in 2022, %' * (dataset == 'mnist')))
+    line = '{:34}{:>7}{:>8}  {}'.format
+    published = 'published in 2022, %' if dataset == 'mnist' else ''
+    print(line(f'test digits of {dataset}, seed {seed}', '%', 'misses', published).rstrip())
     for n, (idea, _, _) in enumerate(LADDER[:8]):
         r = rung(n)
         passes = cli.progress(train(r, *splits['train'], seed), total=passes_over(splits['train'][0], r), desc=idea,
@@ -292,10 +294,10 @@ def train_rung(n, dataset, seed, folder):
                 print(f'eval: split {split:5}. loss {m["loss"]:e}. error {m["error"]:.2f}%. misses: {m["misses"]}',
                       flush=True)
                 rows.append({'pass': n_pass, 'split': split, **m, 'seconds': seconds})
-            files.save_run(folder, args, rows)
+            place = files.save_run(folder, args, rows)
     except repro.Diverged:
         cli.fail(f'training diverged in pass {len(rows) // 2 + 1}: a value is no longer finite; '
-                 + (f'the passes before it are in {folder}' if rows else 'nothing is written'))
+                 + (f'the passes before it are in {place}' if rows else 'nothing is written'))
     files.save_run(folder, args, rows, net)
 
 
@@ -313,7 +315,8 @@ def main():
     parser.add_argument('--seed', type=cli.seed, default=0, metavar='N',
                         help='of initial weights, order and distortions (default: 0)')
     parser.add_argument('-o', '--output', type=cli.path, metavar='DIR',
-                        help='where args.json, metrics.csv and model.pt of --rung go (default: out/rung<N>-<dataset>)')
+                        help='where args.json, metrics.csv and model.pt of --rung go (default: out/rung<N>-<dataset>, '
+                        'and -seed<N> if that is not 0)')
     args = parser.parse_args()
     if args.output and args.rung is None:
         parser.error('-o: only --rung writes files')
@@ -323,7 +326,8 @@ def main():
         print(f'rung {args.show}: {idea} ({source})')
         print('\n'.join(f'  {name:12} {value}' for name, value in asdict(rung(args.show)).items()))
     elif args.rung is not None:
-        folder = args.output or os.path.join('out', f'rung{args.rung}-{args.dataset}')
+        folder = args.output or os.path.join(
+            'out', f'rung{args.rung}-{args.dataset}' + f'-seed{args.seed}' * (args.seed != 0))
         train_rung(args.rung, args.dataset, args.seed, folder)
     else:
         climb(args.dataset, args.seed)
