@@ -1,15 +1,8 @@
 """What claims, predict.py and the ladder have on the pages. It goes to their rooms."""
 import functools
-import textwrap
-
-import numpy as np
-
-import modern
-import repro
 
 from experiments import claim_runs, claims, pictures
 from experiments.markdown import Missing, pm, prose, results, table
-from experiments.style import BLACK, BLUE, ORANGE, canvas, png
 from support import runs
 from support.cli import fail
 
@@ -76,38 +69,3 @@ def pictures_table():
 
 
 BLOCKS = {'claims': claim_table, 'claims_front': claims_front, 'pictures': pictures_table}
-
-
-def draw_ladder():
-    """The error of modern.py's rungs on both data sets, and the steps that the 2022 reproduction published."""
-    same_net = repro.Net().counts()['all'][2]
-    rows = [row | {'rung': int(row['rung'])} for row in modern.read(results('modern.csv'))
-            if row['rung'].isdecimal() and row['parameters'] == same_net]
-    if not rows:
-        raise Missing('a rung')
-    ideas = {rung: modern.RUNGS[rung]['idea'] for rung in sorted({row['rung'] for row in rows})}
-    fig, ax = canvas(4.4)
-    for dataset, style, marker in (('usps', '-', 'o'), ('mnist', '--', 's')):
-        stats = {r: runs.mean_sd([row['error'] for row in rows if (row['dataset'], row['rung']) == (dataset, r)])
-                 for r in ideas}
-        stats = {r: (mean, sd or 0, n) for r, (mean, sd, n, _) in stats.items() if n}
-        if not stats:
-            continue
-        mean, sd, counts = zip(*stats.values())
-        n = f'n={min(counts)}' if min(counts) == max(counts) else f'n={min(counts)} to {max(counts)}'
-        ax.errorbar(list(stats), mean, sd, fmt=style, marker=marker, capsize=4, markersize=6,
-                    color={'usps': BLUE, 'mnist': ORANGE}[dataset], label=f'{dataset.upper()}, mean and sd, {n}')
-        for r, m, s in zip(stats, mean, sd):    # USPS's numbers above their bars, MNIST's below
-            up = dataset == 'usps'
-            ax.annotate(f'{m:.2f}', (r, m + max(s, 0.1) * (1 if up else -1)), (0, 4 if up else -4),
-                        textcoords='offset points', ha='center', va='bottom' if up else 'top', fontsize=8.5)
-    reference = [repro.KARPATHY2022['test_error'], *modern.MODERN_2022.values()]
-    ax.plot(np.array([0, 1, 2, 4, 5]) + 0.28, reference, 'x', color=BLACK, markersize=7, markeredgewidth=1.6,
-            label='published in 2022 (MNIST, one run each), drawn\nto the right of the rung most like the step')
-    ax.set(xticks=list(ideas), title='test error, %')
-    ax.set_xticklabels([f'{r}\n{textwrap.fill(idea, 13, break_on_hyphens=False)}' for r, idea in ideas.items()],
-                       fontsize=8.5)
-    ax.margins(x=0.07)
-    ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
-    ax.legend()
-    return png(fig, 'modern.csv')

@@ -25,9 +25,8 @@ from types import SimpleNamespace
 import torch
 from PIL import Image
 
-import modern
-from experiments import (architecture, claim_pictures, claims, ladder_tables, pages, paper, posterior_pictures,
-                         posterior_tables, samples, speed)
+from experiments import (architecture, claim_pictures, claims, ladder, pages, paper, posterior_pictures,
+                         posterior_tables, samples, speed, trials)
 from experiments.markdown import ROOT, Missing, results
 from experiments.posterior import read as read_posterior
 from experiments.style import signed
@@ -49,21 +48,14 @@ def claim_picture(number):
     return claim_pictures.PICTURES[number]([row for row in rows if row['claim'] == number])
 
 
-def ladder_front():
-    mnist, usps = (ladder_tables.summary(dataset)[str(modern.TOP)]['error'][0] for dataset in ('mnist', 'usps'))
-    return ('[later ideas](#what-later-ideas-buy): a net of the same size misses '
-            f'{mnist:.2f}% on MNIST, {usps:.2f}% on USPS.')
-
-
 CLAIMS = adapted(pages.BLOCKS, {f'claim_{number}.png': lambda number=number: claim_picture(number)
                                 for number in claim_pictures.PICTURES})
-LADDER = adapted(ladder_tables.BLOCKS | {'ladder_front': ladder_front}, {'ladder.png': pages.draw_ladder})
 POSTERIOR = adapted(posterior_tables.BLOCKS | {'posterior_finding': posterior_tables.finding},
                     {name: lambda draw=draw: draw(read_posterior(results('posterior.csv')))
                      for name, draw in (('posterior.png', posterior_pictures.draw_posterior),
                                         ('predictive.png', posterior_pictures.draw_predictive))})
 
-ROOMS = paper, samples, POSTERIOR, CLAIMS, LADDER, speed, architecture
+ROOMS = paper, samples, POSTERIOR, CLAIMS, ladder, trials, speed, architecture
 
 
 def tables():
