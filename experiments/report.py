@@ -3,6 +3,7 @@ Put the numbers of results/*.csv into README.md and results/README.md.
 
     python -m experiments.report            # writes between <!-- name --> marks
     python -m experiments.report --check    # status 1 if a page would change
+    python -m experiments.report --pictures # draws those of the claims as well
 
 Each block below, from <!-- name --> to <!-- /name -->, is a function of the
 CSV files; a test holds both pages to them.
@@ -14,7 +15,7 @@ import statistics
 
 import modern
 import repro
-from experiments import claim_runs, claims, compare, ladder_tables, pictures, posterior_tables, uncertainty
+from experiments import claims, compare, ladder_tables, pictures, posterior_tables, uncertainty
 from experiments.compare import DECIMALS, LABELS, NARROW, SCALE, VARIANTS
 from experiments.markdown import Missing, interval, pm, probability, prose, table
 from repro import KARPATHY2022, PAPER, PAPER_FC40, RESULTS
@@ -142,7 +143,7 @@ def single():
             digits = ''
             if key.endswith('error'):
                 n = 2007 if key == 'test_error' else 7291
-                misses = results[key.replace('error', 'misses')] or round(results[key] * n / 100)
+                misses = results.get(key.replace('error', 'misses')) or round(results[key] * n / 100)
                 digits = '{:.2f} to {:.2f}'.format(*uncertainty.sampling(misses, n))
             low, high = (f'{run[end] * SCALE[key]:.{DECIMALS[key]}f}' for end in ('low', 'high'))
             rows.append([label, LABELS[key], *compare.cells(results, [key]), f'{low} to {high}', f'{run["z"]:+.1f}',
@@ -234,56 +235,6 @@ def lottery():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# the claims
-
-IN_SHORT = {            # the claims on the front page, by verdict; 7 and 15, results and time, are there anyway
-    claim_runs.HOLDS: {
-        1: 'its counts of units, connections and parameters',
-        4: 'initial weights within 2.4/F, F the fan-in, keep the total inputs in the operating range (near 0 in H3)',
-        8: 'convergence is quick, as the data is redundant',
-        9: 'some kernels are like derivatives, though hardly any like center and surround',
-        13: 'the net of 2,600 free parameters, later called LeNet-1, rejects 9%',
-        14: 'more than 30 digits a second'},
-    claim_runs.PART: {
-        3: 'targets inside the range keep outputs out of the flat spot, but do not stop the weights from growing',
-        5: 'the stochastic gradient is much faster, but its solutions are not more robust',
-        6: "Newton's method brings no tremendous speed, nor is it more reliable",
-        11: '2, 4 or 6 maps are worse, but 8 or 10 cannot be told from 12',
-        12: 'unconstrained nets generalize worse, but were not found to need twice the data'},
-    claim_runs.NOT: {2: 'symmetric units converge faster: no difference was found'},
-    claim_runs.OPEN: {10: 'most mistakes are due to segmentation'}}
-ELSEWHERE = {           # where this page has what a claim refers to
-    'table of results': 'the-papers-table', 'what was done in 1989': 'what-was-done-in-1989', 'the speed': 'the-speed'}
-
-
-@functools.cache
-def claim_lines():
-    lines = claims.table(claims.read(os.path.join(ROOT, 'results', 'claims.csv')))
-    for number, *_, text, outcome in lines:
-        if text in (claim_runs.NOT_RUN, claim_runs.SOME_RUN):
-            raise Missing(f'runs of claim {number}')
-        if outcome and int(number) not in IN_SHORT[outcome]:
-            fail(f'claim {number} now {outcome}: report.IN_SHORT says otherwise')
-    return lines
-
-
-def claim_table():
-    rows = []
-    for number, words, section, text, outcome in claim_lines():
-        for what, anchor in ELSEWHERE.items():
-            text = text.replace(what, f'[{what}](#{anchor})')
-        rows.append([number, f'{words} ({section})', text.replace('+-', '±'), outcome])
-    return table(['', 'claim (section)', 'measured', 'verdict'], rows, '---')
-
-
-def claims_front():
-    claim_lines()                       # raises Missing, or says that a verdict is another
-    return '\n'.join(prose(f'- **{verdict}**: '
-                           + '; '.join(f'{what} ({number})' for number, what in claims_so.items()), '  ')
-                     for verdict, claims_so in IN_SHORT.items())
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # the speed, predict.py
 
 def speed():
@@ -327,7 +278,7 @@ def findings():
 
 BLOCKS = {'front': front, 'findings': findings, 'table': papers_table, 'single': single, 'nets': nets,
           'open': open_questions, 'posterior_best': posterior_best, 'draws': draws_table, 'variance': variance,
-          'claims': claim_table, 'claims_front': claims_front, 'speed_table': speed, 'pictures': pictures_table,
+          **{name: lambda name=name: claims.tables()[name] for name in ('claims', 'claims_front')}, 'speed_table': speed, 'pictures': pictures_table,
           **ladder_tables.BLOCKS, **posterior_tables.BLOCKS}
 
 
@@ -344,6 +295,7 @@ def render(text):
 def main():
     parser = cli.parser(__doc__)
     parser.add_argument('--check', action='store_true', help='write nothing; status 1 if a page would change')
+    parser.add_argument('--pictures', action='store_true', help="draw results/claim_N.png from results/claims.csv too")
     args = parser.parse_args()
     old = {page: files.read_file(os.path.join(ROOT, page), '`git checkout` brings it back').decode() for page in PAGES}
     try:
@@ -355,6 +307,8 @@ def main():
             if args.check:
                 fail(f'{page} differs from results/*.csv; run: python -m experiments.report')
             files.write_file(os.path.join(ROOT, page), new[page].encode())
+    for name, picture in claims.pictures().items() if args.pictures else ():
+        files.write_file(os.path.join(ROOT, 'results', name), picture())
 
 
 if __name__ == '__main__':

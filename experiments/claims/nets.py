@@ -1,12 +1,13 @@
 """
-Nets other than the paper's, each given by its connections: unshared windows, logistic units, two hidden layers,
+Nets other than the paper's, each given by its connections: logistic units, unshared windows, two hidden layers,
 LeNet-1.
 
 A layer is a list of units, and a unit a list of connections (source, name of the weight). The source is a unit of the
 layer below, counted from 0, or BORDER or ONE. Connections that name the same weight share it, so that any sharing can
 be written down, and the paper's counts of units, connections and free parameters are the lengths of these lists.
-train_pass, outputs and curvature go over the connections one by one, compiled: for the paper's net they give the
-numbers of support/backprop.py (tested), thirty times slower. repro.train and repro.measure use them, as they are such a net's engine.
+train_pass, outputs and curvature go over the connections one by one, compiled. They are such a net's engine, which
+repro.train and repro.measure use: for the paper's net they give what repro.py computes (tested), thirty times slower
+than support/backprop.py.
 """
 import sys
 from itertools import product
@@ -14,8 +15,9 @@ from itertools import product
 import numpy as np
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 
-from repro import BACKGROUND
+from repro import BACKGROUND, RECIPES, TABLE
 from support.backprop import exp, numba
 
 BORDER, ONE = -1, -2    # sources that are not units: what is beyond a map's border, and a bias's constant input
@@ -53,25 +55,36 @@ def full(below, units):
     return [[*((x, (x, u)) for x in range(below)), (ONE, ('bias', u))] for u in range(units)]
 
 
+def paper(shared=True):
+    """The paper's layers, or with the same windows and a weight for each connection."""
+    return {'H1': windows([[0]] * 12, 16, 8, 2, 2, shared), 'H2': windows(TABLE, 8, 4, 2, 2, shared),
+            'H3': full(192, 30), 'out': full(30, 10)}
+
+
+def two_hidden():
+    return {'H1': full(256, 60), 'H2': full(60, 30), 'out': full(30, 10)}
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # the net
 
 class Net(nn.Module):
     """
-    A net of layers {name: units} on images of inputs pixels. w is the vector of its free parameters.
+    A net of layers {name: units}. w is the vector of its free parameters; A, S, level, sqrt_fan_in are as in repro.Net.
+    Images are framed by so many pixels of background.
 
-    seed, A, S, level and root are as in repro.Net: weights are uniform in +-2.4/F, biases 0. With logistic, hidden
-    units are 1 / (1 + e**-s), from 0 to 1, and what is beyond a map's border is 0. Outputs y are then read as 2 y - 1,
-    from -1 to 1, so that targets and errors compare with a symmetric net's; with the targets scaled to match, this is
-    the same learning with the cost and the rate in other units. width multiplies the range of the initial weights.
+    With logistic, hidden units are 1 / (1 + e**-s), from 0 to 1, and what is beyond a map's border is 0. Outputs y are
+    then read as 2 y - 1, from -1 to 1, so that targets and errors compare with a symmetric net's; with the targets
+    scaled to match, this is the same learning with the cost and the rate in other units.
     """
 
-    def __init__(self, layers, seed, inputs=256, A=1.0, S=1.0, level=1.0, root=False, logistic=False, width=1.0):
+    def __init__(self, layers, seed, A=1.0, S=1.0, level=1.0, sqrt_fan_in=False, logistic=False, frame=0):
         super().__init__()
         self.engine = sys.modules[__name__]      # what trains it, instead of support/backprop.py
-        self.level, self.inputs, self.border = level, inputs, 0.0 if logistic else BACKGROUND
+        self.level, self.frame, inputs = level, frame, (16 + 2*frame)**2
         units = [unit for layer in layers.values() for unit in layer]
         n = inputs + len(units)         # values in order: the image, the units, the two borders, the constant 1
+        self.constants = np.array([BACKGROUND, 0 if logistic else BACKGROUND, 1], f32)
         source, weight, fan_in = [], [], []
         numbers = self.numbers = {}     # where in w each (layer, name of the weight) is
         first, above, border = 0, inputs, n     # where the layer below begins, where this one does, the border's place
@@ -79,17 +92,16 @@ class Net(nn.Module):
         for name, layer in layers.items():
             parameters = len(numbers)
             for unit in layer:
-                F = sum(s != ONE for s, _ in unit)
+                fan = sum(s != ONE for s, _ in unit)
                 for s, key in unit:
                     source.append({BORDER: border, ONE: n + 2}.get(s, first + s))
                     if (name, key) not in numbers:
                         numbers[name, key] = len(numbers)
-                        fan_in.append(np.inf if s == ONE else F**0.5 if root else F)     # a bias is 0
+                        fan_in.append(np.inf if s == ONE else fan**0.5 if sqrt_fan_in else fan)     # a bias is 0
                     weight.append(numbers[name, key])
             first, above, border = above, above + len(layer), n + 1
             self.counts[name] = len(layer), sum(map(len, layer)), len(numbers) - parameters
-        self.counts['all'] = inputs + len(units), len(source), len(numbers)
-        self.ends = np.cumsum([len(layer) for layer in layers.values()])
+        self.counts['all'] = n, len(source), len(numbers)
         start = np.cumsum([0, *map(len, units)])
         self.connections = start, np.array(source, np.uint32), np.array(weight, np.uint32)
 
@@ -97,28 +109,17 @@ class Net(nn.Module):
         outputs = (1.0, 0.5, 0.0) if logistic else (A, S, 0.0)
         self.units = np.array([hidden] * (len(units) - 10) + [outputs] * 10, f32).T.copy()
         g = torch.Generator().manual_seed(seed)
-        self.w = nn.Parameter((torch.rand(len(numbers), generator=g) - 0.5) * 2 * 2.4 * width
+        self.w = nn.Parameter((torch.rand(len(numbers), generator=g) - 0.5) * 2 * 2.4
                               / torch.tensor(fan_in, dtype=torch.float32))
 
-    def layers(self, x):
-        """The activations of every layer for images x (n, 1, h, h): what the functions below compute."""
-        start, source, weight = (torch.from_numpy(a.astype(np.int64)) for a in self.connections)
-        A, S, C = torch.from_numpy(self.units)
-        units = torch.arange(len(A)).repeat_interleave(start.diff())     # whose each connection is
-        n = self.inputs + len(A)
-        rest = x.new_tensor([BACKGROUND, self.border, 1.0]).expand(len(x), 3)
-        found, y, first = [], x.flatten(1), 0
-        for end in self.ends.tolist():
-            part = slice(start[first], start[end])
-            values = torch.cat([y, x.new_zeros(len(x), n - y.shape[1]), rest], 1)
-            s = x.new_zeros(len(x), end - first).index_add(1, units[part] - first,
-                                                           self.w[weight[part]] * values[:, source[part]])
-            found.append(A[first:end] * torch.tanh(S[first:end] * s) + C[first:end])
-            y, first = torch.cat([y, found[-1]], 1), end
-        return found
+    def forward(self, X):
+        return outputs(self, X)         # without a gradient
 
-    def forward(self, x):
-        return self.layers(x)[-1]
+
+def recipe(kind):
+    """`paper` for another net: one of claim.build's."""
+    same = {name: RECIPES['paper']['net'][name] for name in ('A', 'S', 'level', 'sqrt_fan_in')}
+    return {'net': {'type': kind, **same}, 'training': RECIPES['paper']['training']}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -129,10 +130,10 @@ def compiled(function):
 
 
 @compiled
-def room(inputs, n, border):
+def room(inputs, n, constants):
     """Memory: y for the values of inputs, n units and the constants, which are set; slope; and d, for dE/dy."""
     y = np.zeros(inputs + n + 3, f32)
-    y[inputs + n:] = border
+    y[inputs + n:] = constants
     return y, np.zeros(n, f32), np.zeros(inputs + n + 3, f32)
 
 
@@ -168,10 +169,10 @@ def backward(w, connections, y, slope, d, gradient):
 
 
 @compiled
-def run_pass(w, rates, connections, units, border, X, T, order):
+def run_pass(w, connections, units, constants, X, T, rates, order):
     """repro.train_pass: changes w in place, and returns how many patterns came before a value that is not finite."""
     inputs, n = X.shape[1], len(units[0])
-    (y, slope, d), gradient = room(inputs, n, border), np.zeros_like(w)
+    (y, slope, d), gradient = room(inputs, n, constants), np.zeros_like(w)
     for i in range(len(order)):
         forward(w, connections, units, X[order[i]], y, slope)
         d[:] = 0
@@ -188,20 +189,20 @@ def run_pass(w, rates, connections, units, border, X, T, order):
 
 
 @compiled
-def run_outputs(w, connections, units, border, X, out):
+def run_outputs(w, connections, units, constants, X, out):
     """out (n, 10) for X (n, inputs)."""
     inputs, n = X.shape[1], len(units[0])
-    y, slope, d = room(inputs, n, border)
+    y, slope, d = room(inputs, n, constants)
     for i in range(len(X)):
         forward(w, connections, units, X[i], y, slope)
         out[i] = y[inputs + n - 10:inputs + n]
 
 
 @compiled
-def run_curvature(w, connections, units, border, X, total):
+def run_curvature(w, connections, units, constants, X, total):
     """Add each pattern's second derivatives to total, 0 so far."""
     inputs, n = X.shape[1], len(units[0])
-    y, slope, d = room(inputs, n, border)
+    y, slope, d = room(inputs, n, constants)
     for i in range(len(X)):
         forward(w, connections, units, X[i], y, slope)
         d[:] = 0
@@ -210,20 +211,19 @@ def run_curvature(w, connections, units, border, X, total):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# the functions that repro.py calls, as in support/backprop.py
+# the engine, as support/backprop.py
 
 def arrays(net, X):
     """(w, connections, units, constants, images) as the functions above want them."""
-    return (net.w.detach().numpy(), net.connections, net.units, np.array([BACKGROUND, net.border, 1], f32),
-            np.ascontiguousarray(X.flatten(1).numpy()))
+    X = F.pad(X, 4 * [net.frame], value=BACKGROUND)
+    return net.w.detach().numpy(), net.connections, net.units, net.constants, X.flatten(1).contiguous().numpy()
 
 
 def train_pass(net, X, T, rates, order):
     """As repro.train_pass."""
-    w, connections, units, border, X = arrays(net, X)
-    rates = torch.as_tensor(rates['w'], dtype=torch.float32).expand(len(w)).contiguous().numpy()
-    done = run_pass(w, rates, connections, units, border, X, T.contiguous().numpy(), np.asarray(order, np.int64))
-    return done if np.isfinite(w).all() else min(done, len(order) - 1)
+    rates = torch.as_tensor(rates['w'], dtype=torch.float32).expand(len(net.w)).contiguous().numpy()
+    n = run_pass(*arrays(net, X), T.contiguous().numpy(), rates, np.asarray(order, np.int64))
+    return n if net.w.isfinite().all() else min(n, len(order) - 1)
 
 
 def outputs(net, X):
