@@ -123,118 +123,76 @@ def recipe(kind):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# the way up and the way down, connection by connection
+# the engine: the way up and the way down, connection by connection
 
-def compiled(function):
-    return numba.njit(fastmath={'contract'}, error_model='numpy', nogil=True, cache=True)(function)
-
-
-@compiled
-def room(inputs, n, constants):
-    """Memory: y for the values of inputs, n units and the constants, which are set; slope; and d, for dE/dy."""
-    y = np.zeros(inputs + n + 3, f32)
-    y[inputs + n:] = constants
-    return y, np.zeros(n, f32), np.zeros(inputs + n + 3, f32)
+OUTPUTS, TRAINING, CURVATURE = 0, 1, 2
+E_YY = f32(2 / 10)      # d2E/dy2, the same for each output: E is the mean of ten squares
 
 
-@compiled
-def forward(w, connections, units, x, y, slope):
-    """Set y, the values of the image x, the units and, at its end, the constants; and slope, the units' dy/ds."""
-    start, source, weight = connections
+@numba.njit(fastmath={'contract'}, error_model='numpy', nogil=True, cache=True)
+def run(task, w, start, source, weight, units, constants, X, T, rates, order):
+    """
+    Over the patterns in their order: (how many came before a value that is not finite, outputs, d2E/dw2 summed).
+    TRAINING changes w after each.
+    """
     A, S, C = units
-    y[:len(x)] = x
-    for u in range(len(A)):
-        s = f32(0)
-        for c in range(start[u], start[u + 1]):
-            s += w[weight[c]] * y[source[c]]
-        t = f32(1) - f32(2) / (exp(f32(2) * S[u] * s) + f32(1))          # tanh
-        y[len(x) + u] = A[u] * t + C[u]
-        slope[u] = A[u] * S[u] * (f32(1) - t * t)
-
-
-@compiled
-def backward(w, connections, y, slope, d, gradient):
-    """
-    From d, dE/dy of the outputs and 0 elsewhere, add every weight's dE/dw to gradient. Overwrites d.
-
-    With w, y and slope squared it makes d2E/dw2 from d2E/dy2 in the same way (repro.curvature).
-    """
-    start, source, weight = connections
-    inputs = len(y) - 3 - len(slope)
-    for u in range(len(slope) - 1, -1, -1):
-        delta = d[inputs + u] * slope[u]
-        for c in range(start[u], start[u + 1]):
-            gradient[weight[c]] += delta * y[source[c]]
-            d[source[c]] += delta * w[weight[c]]
-
-
-@compiled
-def run_pass(w, connections, units, constants, X, T, rates, order):
-    """repro.train_pass: changes w in place, and returns how many patterns came before a value that is not finite."""
-    inputs, n = X.shape[1], len(units[0])
-    (y, slope, d), gradient = room(inputs, n, constants), np.zeros_like(w)
+    inputs, n = X.shape[1], len(A)
+    y, slope, d = np.zeros(inputs + n + 3, f32), np.zeros(n, f32), np.zeros(inputs + n + 3, f32)
+    y[inputs + n:] = constants
+    ends = slice(inputs + n - 10, inputs + n)
+    out, g, down = np.zeros((len(order), 10), f32), np.zeros_like(w), w**2 if task == CURVATURE else w
     for i in range(len(order)):
-        forward(w, connections, units, X[order[i]], y, slope)
+        y[:inputs] = X[order[i]]
+        for u in range(n):
+            s = f32(0)
+            for c in range(start[u], start[u + 1]):
+                s += w[weight[c]] * y[source[c]]
+            t = f32(1) - f32(2) / (exp(f32(2) * S[u] * s) + f32(1))      # tanh
+            y[inputs + u] = A[u] * t + C[u]
+            slope[u] = A[u] * S[u] * (f32(1) - t * t)
+        out[i] = y[ends]
+        if task == OUTPUTS:
+            continue
         d[:] = 0
-        gradient[:] = 0
-        for j in range(10):
-            d[inputs + n - 10 + j] = f32(2 / 10) * (y[inputs + n - 10 + j] - T[order[i], j])
-        total = d.sum()
-        backward(w, connections, y, slope, d, gradient)
-        for k in range(len(w)):
-            w[k] -= rates[k] * gradient[k]
-        if not np.isfinite(total):
-            return i
-    return len(order)
+        if task == TRAINING:
+            g[:] = 0
+            d[ends] = E_YY * (out[i] - T[order[i]])                      # dE/dy
+            values, slopes = y, slope
+        else:                           # second derivatives go down the same way with everything squared
+            d[ends] = E_YY
+            values, slopes = y**2, slope**2
+        if not np.isfinite(d.sum()):
+            return i, out, g
+        for u in range(n - 1, -1, -1):
+            delta = d[inputs + u] * slopes[u]
+            for c in range(start[u], start[u + 1]):
+                g[weight[c]] += delta * values[source[c]]
+                d[source[c]] += delta * down[weight[c]]
+        if task == TRAINING:
+            for k in range(len(w)):
+                w[k] -= rates[k] * g[k]
+    return len(order), out, g
 
 
-@compiled
-def run_outputs(w, connections, units, constants, X, out):
-    """out (n, 10) for X (n, inputs)."""
-    inputs, n = X.shape[1], len(units[0])
-    y, slope, d = room(inputs, n, constants)
-    for i in range(len(X)):
-        forward(w, connections, units, X[i], y, slope)
-        out[i] = y[inputs + n - 10:inputs + n]
-
-
-@compiled
-def run_curvature(w, connections, units, constants, X, total):
-    """Add each pattern's second derivatives to total, 0 so far."""
-    inputs, n = X.shape[1], len(units[0])
-    y, slope, d = room(inputs, n, constants)
-    for i in range(len(X)):
-        forward(w, connections, units, X[i], y, slope)
-        d[:] = 0
-        d[inputs + n - 10:inputs + n] = f32(2 / 10)
-        backward(w**2, connections, y**2, slope**2, d, total)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# the engine, as support/backprop.py
-
-def arrays(net, X):
-    """(w, connections, units, constants, images) as the functions above want them."""
-    X = F.pad(X, 4 * [net.frame], value=BACKGROUND)
-    return net.w.detach().numpy(), net.connections, net.units, net.constants, X.flatten(1).contiguous().numpy()
+def call(task, net, X, T=None, rates=0.0, order=None):
+    X = F.pad(X, 4 * [net.frame], value=BACKGROUND).flatten(1).contiguous()
+    rates = torch.as_tensor(rates, dtype=torch.float32).expand(len(net.w)).contiguous()
+    order = np.arange(len(X)) if order is None else np.asarray(order, np.int64)
+    return run(task, net.w.detach().numpy(), *net.connections, net.units, net.constants, X.numpy(),
+               torch.zeros(0, 10).numpy() if T is None else T.contiguous().numpy(), rates.numpy(), order)
 
 
 def train_pass(net, X, T, rates, order):
     """As repro.train_pass."""
-    rates = torch.as_tensor(rates['w'], dtype=torch.float32).expand(len(net.w)).contiguous().numpy()
-    n = run_pass(*arrays(net, X), T.contiguous().numpy(), rates, np.asarray(order, np.int64))
+    n, _, _ = call(TRAINING, net, X, T, rates['w'], order)
     return n if net.w.isfinite().all() else min(n, len(order) - 1)
 
 
 def outputs(net, X):
     """As repro.outputs."""
-    out = np.empty((len(X), 10), f32)
-    run_outputs(*arrays(net, X), out)
-    return torch.from_numpy(out)
+    return torch.from_numpy(call(OUTPUTS, net, X)[1])
 
 
 def curvature(net, X):
     """As repro.curvature."""
-    total = np.zeros(len(net.w), f32)
-    run_curvature(*arrays(net, X), total)
-    return {'w': torch.from_numpy(total / len(X))}
+    return {'w': torch.from_numpy(call(CURVATURE, net, X)[2] / len(X))}
