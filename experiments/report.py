@@ -25,7 +25,7 @@ from types import SimpleNamespace
 import torch
 from PIL import Image
 
-from experiments import (architecture, claim_pictures, claims, ladder, pages, paper, posterior_pictures,
+from experiments import (architecture, claims, ladder, pages, paper, posterior_pictures,
                          posterior_tables, samples, speed, trials)
 from experiments.markdown import ROOT, Missing, results
 from experiments.posterior import read as read_posterior
@@ -43,19 +43,14 @@ def adapted(blocks=(), drawings=()):
                            pictures=lambda: dict(drawings))
 
 
-def claim_picture(number):
-    rows = claims.read(results('claims.csv'))
-    return claim_pictures.PICTURES[number]([row for row in rows if row['claim'] == number])
-
-
-CLAIMS = adapted(pages.BLOCKS, {f'claim_{number}.png': lambda number=number: claim_picture(number)
-                                for number in claim_pictures.PICTURES})
 POSTERIOR = adapted(posterior_tables.BLOCKS | {'posterior_finding': posterior_tables.finding},
                     {name: lambda draw=draw: draw(read_posterior(results('posterior.csv')))
                      for name, draw in (('posterior.png', posterior_pictures.draw_posterior),
                                         ('predictive.png', posterior_pictures.draw_predictive))})
 
-ROOMS = paper, samples, POSTERIOR, CLAIMS, ladder, trials, speed, architecture
+READING = adapted(pages.BLOCKS)
+
+ROOMS = paper, samples, POSTERIOR, claims, ladder, trials, speed, READING, architecture
 
 
 def tables():

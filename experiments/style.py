@@ -18,6 +18,7 @@ WIDTH, DPI = 8.3, 150
 # Okabe and Ito's colors, which the color-blind can tell apart; in gray the first two differ in lightness.
 BLUE, ORANGE, GREEN, BLACK, PINK, RED, SKY = '#0072B2', '#E69F00', '#009E73', '#000000', '#CC79A7', '#D55E00', '#56B4E9'
 GRAY, PALE = '#777777', '#DDDDDD'
+COLORS = BLUE, ORANGE, GREEN, BLACK, GRAY, PINK, RED, SKY
 
 plt.rcdefaults()
 plt.rcParams.update({
