@@ -12,12 +12,12 @@ The test error in percent, ten seeds (experiments/ladder.py):
     rung                                  mnist            usps
     0 settings of 2022, 23 passes         4.66 +- 0.36     6.00 +- 0.19
     1 softmax, cross-entropy              4.50 +- 0.47     6.39 +- 0.27
-    2 AdamW, minibatches, 40 passes       4.56 +- 0.70     6.34 +- 0.58
-    3 decaying rate                       3.87 +- 0.28     5.47 +- 0.21
-    4 distortions, 60 passes              2.07 +- 0.16     3.60 +- 0.34
-    5 ReLU, He's weights, background 0    1.57 +- 0.18     2.84 +- 0.27
-    6 elastic distortions                 1.40 +- 0.22     2.77 +- 0.28
-    7 longer training, 250 passes         1.09 +- 0.18     2.49 +- 0.21
+    2 AdamW, minibatches, 40 passes       4.46 +- 0.44     6.33 +- 0.47
+    3 decaying rate                       3.87 +- 0.28     5.48 +- 0.19
+    4 distortions, 60 passes              1.98 +- 0.23     3.47 +- 0.16
+    5 ReLU, He's weights, background 0    1.50 +- 0.16     2.88 +- 0.08
+    6 elastic distortions                 1.43 +- 0.23     2.78 +- 0.12
+    7 longer training, 250 passes         1.10 +- 0.26     2.42 +- 0.17
     8 distillation                        0.93 +- 0.15     2.28 +- 0.12
 
 The settings were chosen on folds of the 7291 training digits
