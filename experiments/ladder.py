@@ -113,6 +113,11 @@ def read(path):
     return [row for row in runs.read_rows(path, KEY, VALUES, WORDS) if now.get(row['rung']) == row['settings']]
 
 
+def in_minibatches(row):
+    """Whether PyTorch trained the net of a row: its bits are then not the same everywhere."""
+    return row['rung'] not in ('0', '1')
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Tables and picture, for report.py
 

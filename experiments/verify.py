@@ -16,10 +16,10 @@ import collections
 import os
 import random
 
-from experiments import claims, compare
+from experiments import claims, compare, ladder
 from support import cli, files, runs
 
-ROOMS = {'compare.csv': compare, 'fit.csv': compare, 'claims.csv': claims}
+ROOMS = {'compare.csv': compare, 'fit.csv': compare, 'claims.csv': claims, 'modern.csv': ladder}
 QUICK = 10.0            # seconds
 
 

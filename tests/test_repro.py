@@ -686,4 +686,4 @@ def test_a_file_that_cannot_be_replaced_is_refused_before_work_starts(name, tiny
 
 def test_a_data_set_by_a_known_name_is_trained_on(tiny_mnist):
     assert call(repro, '--passes', 1, cwd=tiny_mnist).status == 0
-    assert files(tiny_mnist / 'out' / 'karpathy2022-mnist') == ['args.json', 'metrics.csv', 'model.pt']
+    assert files(tiny_mnist / 'out' / 'karpathy2022-mnist-passes1') == ['args.json', 'metrics.csv', 'model.pt']

@@ -25,7 +25,7 @@ def test_rows_run_again_are_equal_until_a_digit_is_changed(rows):
     said = call(verify, path, cwd=rows)
     refused(said, 'verify.py', 'some rows are not what is run now')
     assert said.out.splitlines()[-1] == '2 of 3 rows equal'
-    assert sum(f'test_loss is' in line for line in said.out.splitlines()) == 1
+    assert sum('test_loss is' in line for line in said.out.splitlines()) == 1
 
 
 def test_rows_whose_digits_are_not_there_are_counted(rows):
