@@ -291,7 +291,8 @@ def timing(settings, splits, seed):
                 photograph(x[0], os.path.join(folder, f'{n}.png'))
 
             def classify(n):
-                seen = predict.normalized(predict.opened(os.path.join(folder, f'{n}.png')), 'usps')
+                digit, _ = predict.digit(predict.opened(os.path.join(folder, f'{n}.png')))
+                seen = predict.normalized(digit, 'usps')
                 return int(outputs(net, seen).argmax())
         classify(0)                     # compiles, if need be
         start = time.perf_counter()

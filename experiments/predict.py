@@ -1,13 +1,14 @@
 """
 Read pictures of handwritten digits, one digit each, with a trained net.
 
-    python -m experiments.predict out/reference-mnist/model.pt mine.png
+    python -m experiments.predict out/reference-mnist mine.png
 
-MODEL is a model.pt that repro.py wrote. The args.json beside it says how the
-net was made, and which data set it was trained on. A picture may have any size,
-dark on light or light on dark, in color or gray, with transparency or without.
-It holds one digit, anywhere, and nothing else. The digit is cropped, and
-brought to 16x16 as the digits of the net's data set were:
+RUN is a folder that repro.py wrote, or its model.pt. The args.json in it says
+how the net was made, and which data set it was trained on. A picture may have
+any size, dark on light or light on dark, in color or gray, with transparency or
+without. It holds one digit, anywhere. Shadows, lines, specks, a box, or the
+table's edge are left out, as far as they do not touch it. The digit is brought
+to 16x16 as the digits of the net's data set were:
 
 mnist, mnist60k, mnist-seedN    scaled to fit a 20x20 box, its center of mass
                                 moved to the middle of 28x28 pixels, and these
@@ -24,12 +25,14 @@ test digits of the net's data set that have it.
 import io
 import math
 import os
+import re
 import sys
 import warnings
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from scipy import ndimage
 
 import prepro
 import repro
@@ -39,7 +42,11 @@ from support.cli import fail
 WORK = 256              # pixels: larger pictures are shrunk until their longer side has this many
 CONTRAST = 0.05         # of the range from black to white: a picture with less contrast is blank
 PALE = 0.3              # of the darkest ink: anything paler is taken for the blur at the edge of a stroke
+THICK = 0.4             # of the picture's longer side: nothing that is as thick in both directions is ink
+NEAR = 0.25             # of the digit's size: what is farther from its largest part does not belong to it
 BAR = 40                # characters: the longest bar of the chart
+TILE = 160              # pixels: the side of a digit on the sheet that --save writes
+REPRODUCTION = repro.RECIPES['reference']               # the 2022 reproduction's settings
 
 # How digits are brought to 16x16, in pixels: box, which the longer side fills; step, of which both sides are multiples;
 # page, the side of the square in which the box is placed. experiments/page.html uses WORK, CONTRAST, PALE and WAYS too.
@@ -93,52 +100,90 @@ def shrunk(image):
     return image.resize([max(1, round(n * scale)) for n in image.size], Image.Resampling.BOX)
 
 
-def background(v):
-    """
-    The brightness of the empty page at each pixel of v (h, w): a plane, as photographs are seldom lit evenly. It starts
-    as the median at the edge; then the plane is fitted, again and again, to the third of the pixels that are nearest to
-    it, as the others may be ink.
-    """
-    y, x = np.indices(v.shape) / WORK
-    A = np.stack([np.ones_like(x), x, y], -1).reshape(-1, 3)
-    v = v.ravel()
-    plane = np.full(v.size, np.median(v.reshape(x.shape)[edge(x.shape)]))
-    for _ in range(10):
-        far = np.abs(v - plane)
-        near = far <= np.quantile(far, 1 / 3)
-        if not far[near].any():         # a drawing, whose background is a single gray: nothing to fit
-            break
-        plane = A @ np.linalg.lstsq(A[near], v[near], rcond=None)[0]
-    return plane.reshape(x.shape)
-
-
-def edge(shape):
-    """A mask of this shape (h, w), True at the edge."""
-    mask = np.ones(shape, bool)
-    mask[1:-1, 1:-1] = False
-    return mask
-
-
 def ink(v):
     """
-    Ink (h, w), from brightness v (h, w): how far each pixel is from the background, 1 for the farthest. Ink is darker
-    or lighter than the background, whichever goes farther. Raises Unreadable if the picture is blank.
+    Dark ink on a lighter page of brightness v (h, w): the share of the page's light that it takes, 1 for the most.
+
+    The page is a closing of v: what is too narrow for a square of THICK is filled up with what surrounds it, and all
+    else, gradients of light and a shadow's edge too, stays as it is. Raises Unreadable if the picture is blank.
     """
-    v = v - background(v)
-    v = v if v.max() > -v.min() else -v
-    # The camera's noise, three standard deviations of it, is not ink. Most pixels are background, and a quarter of
-    # Gaussian noise lies within 0.32 standard deviations. A drawing has no noise.
-    noise = 3 * np.quantile(np.abs(v), 0.25) / 0.32
-    if not v.max() - noise > CONTRAST:              # true for NaN as well
+    page = ndimage.grey_closing(ndimage.median_filter(v, 3), [max(3, round(THICK * max(v.shape)))] * 2)
+    dark = page - v
+    low, middle = np.quantile(dark, (0.05, 0.25))       # the camera's noise, as most pixels are page
+    dark = np.maximum(dark - (middle + 4 * (middle - low)), 0)
+    if not dark.max() > CONTRAST:                       # true for NaN as well
         raise Unreadable('the picture is blank')
-    return np.clip((v - noise) / (v.max() - noise), 0, 1).astype(np.float32)
+    share = dark / np.maximum(page, CONTRAST)
+    return (share / share.max()).astype(np.float32)
+
+
+def taken(ink, least):
+    """
+    Which of the connected parts of ink above `least` are the digit, by size, place and distance: (a mask (h, w); of its
+    largest part, the mass and the box (top, bottom, left, right); whether that touches the edge; whether a large part
+    is left out).
+    """
+    labels, n = ndimage.label(ink > least, np.ones((3, 3)))
+    top, bottom, left, right = boxes = np.array([[y.start, y.stop, x.start, x.stop]
+                                                 for y, x in ndimage.find_objects(labels)]).T
+    mass, size = ndimage.sum_labels(ink, labels, range(1, n + 1)), np.maximum(bottom - top, right - left)
+    contact = np.max([np.bincount(side, minlength=n + 1)[1:] / side.size     # the largest share of a side it touches
+                      for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1])], 0)
+    line = right - left > 5 * (bottom - top)
+    frame = ((top[:, None] < top) & (bottom[:, None] > bottom) & (left[:, None] < left) & (right[:, None] > right)
+             & (size > size[:, None] / 3) & (mass > mass[:, None] / 20)).any(1)      # around what may be a digit
+    main = np.argmax(mass / np.where(contact > 0, 3, 1) / np.where(contact > 0.5, 50, 1) / np.where(line, 4, 1)
+                     / np.where(frame, 20, 1))
+    gap = np.max([top - bottom[main], top[main] - bottom, left - right[main], left[main] - right], 0)
+    digit = ((gap < NEAR * size[main]) & (mass > mass[main] / 50) & ~frame & ~(line & (top >= bottom[main]))
+             & (contact <= (0.5 if contact[main] else 0)))
+    digit[main] = True
+    return (np.isin(labels, 1 + np.flatnonzero(digit)), mass[main], boxes[:, main], bool(contact[main] > 0),
+            bool((mass[~digit] > mass[main] / 4).any()))
+
+
+def digit(v):
+    """
+    The digit in a picture of brightness v (h, w): (its ink (h, w), what there is to say about it). Of dark ink and of
+    light, it is what is larger, the more so the more the picture's extremes are on that side. Raises Unreadable.
+    """
+    local = v - ndimage.uniform_filter(v, max(3, max(v.shape) // 2))
+    skewness = (local**3).mean() / max(local.std(), 1e-6)**3
+    found = []
+    for page, skew in (v, -skewness), (1 - v, skewness):
+        try:
+            all_ink = ink(page)
+        except Unreadable:
+            continue
+        part = first = taken(all_ink, PALE)
+        if part[3]:                     # paler lines or a shadow may connect it to the edge
+            for least in 0.5, 0.7:
+                part = taken(all_ink, least)
+                top, bottom, left, right = part[2]
+                inner = min(top, left, v.shape[0] - bottom, v.shape[1] - right) > 0.05 * max(v.shape)
+                if inner and part[1] > first[1] / 3:
+                    break
+            else:
+                part = first
+        mask, _, (top, bottom, left, right), touches, left_out = part
+        others = ndimage.binary_dilation((all_ink > PALE) & ~mask, np.ones((3, 3))) & ~mask
+        near = ndimage.binary_dilation(mask, np.ones((3, 3)), 2) & ~others
+        remarks = (['the digit touches the edge of the picture'] * touches
+                   + ['something large beside the digit was left out'] * left_out)
+        found.append((max(bottom - top, right - left) * math.exp(skew), np.where(near, all_ink, 0), remarks))
+    if not found:
+        raise Unreadable('the picture is blank')
+    return max(found, key=lambda each: each[0])[1:]
 
 
 def opened(path):
-    """The picture in a file, as ink (h, w). Raises Unreadable."""
+    """The picture in a file, as brightness (h, w). Raises Unreadable."""
     if os.path.exists(path) and not os.path.isfile(path):                # a pipe would be waited for
         raise Unreadable('it is not a file')
     try:
+        with open(path, 'rb') as f:
+            if re.match(b'....ftyp(hei|hev|mif1|msf1)', f.read(12), re.DOTALL):
+                raise Unreadable('it is HEIC, as phones write; save it as JPEG or PNG')
         with warnings.catch_warnings():
             warnings.simplefilter('error', Image.DecompressionBombWarning)
             with Image.open(path) as image:
@@ -146,7 +191,7 @@ def opened(path):
                 if turned.mode == 'I' and image.format == 'TIFF' and image.tag_v2.get(339, (1,)) == (1,):
                     # tag 339, SampleFormat, is 1: unsigned integers, which Pillow takes for signed
                     turned = Image.fromarray(np.asarray(turned).view(np.uint32).astype(np.float32))
-                return ink(gray(turned))
+                return gray(turned)
     except Unreadable:
         raise
     except FileNotFoundError:
@@ -216,8 +261,18 @@ def normalized(ink, dataset):
 # the net and its answer
 
 def load(path):
-    """(net, data set's name) of the run whose model.pt is at path. Ends the script if its files do not fit together."""
+    """
+    (net, data set's name) of a run: its folder, or its model.pt. Ends the script if its files do not fit together. The
+    2022 reproduction's repro.py writes the same weights, and its modern.py those of another net; its args.json has no
+    settings.
+    """
+    path = os.path.join(path, 'model.pt') if os.path.isdir(path) else path
     state, args = files.load_model(path)
+    if args.keys() == {'learning_rate', 'output_dir'}:
+        if args['learning_rate'] != REPRODUCTION['rate']:
+            fail(f'{path} was trained at a rate other than {REPRODUCTION["rate"]}, so perhaps by the modern.py of 2022, '
+                 'whose net is another; to train a net: python repro.py')
+        args = {'settings': REPRODUCTION, 'dataset': 'mnist'}
     try:
         net, _ = repro.build(args['settings'], seed=0)
         net.load_state_dict(state)
@@ -258,22 +313,24 @@ def answer(net, out, least):
     return [*chart, f'  {verdict}: {a} ({margin}; {limit})']
 
 
-def sheet(X):
-    """X (n, 1, 16, 16) as the bytes of a PNG file: the digits side by side, dark on light, each pixel 8x8."""
-    row = np.concatenate([np.pad(x[0], 1, constant_values=-1) for x in X.numpy()], 1)
-    f = io.BytesIO()
-    Image.fromarray(np.round(127.5 * (1 - row)).astype(np.uint8).repeat(8, 0).repeat(8, 1)).save(f, 'PNG')
-    return f.getvalue()
+def column(v, ink, X):
+    """A picture (h, w), what was taken for the digit in red, above what the net saw, X (1, 1, 16, 16): uint8."""
+    picture = np.stack([np.maximum(v, ink), v * (1 - ink), v * (1 - ink)], -1)
+    tiles = [Image.new('RGB', (TILE, TILE), 'lightgray') for _ in range(2)]
+    for tile, a in zip(tiles, (picture, ((1 - X[0, 0].numpy()) / 2)[..., None].repeat(3, 2))):
+        tile.paste(ImageOps.contain(Image.fromarray(np.round(255 * a).astype(np.uint8)), (TILE - 2, TILE - 2),
+                                    Image.Resampling.NEAREST))
+    return np.concatenate([np.asarray(tile) for tile in tiles])
 
 
 def main():
     parser = cli.parser(__doc__)
-    parser.add_argument('model', metavar='MODEL', type=cli.path, help='a model.pt that repro.py wrote')
+    parser.add_argument('model', metavar='RUN', type=cli.path, help='a folder that repro.py wrote, or its model.pt')
     parser.add_argument('images', nargs='+', metavar='IMAGE', type=cli.path, help='pictures, one digit each')
-    parser.add_argument('--save', metavar='FILE.png', type=cli.path,
-                        help='write what the net saw, the pictures side by side')
+    parser.add_argument('--save', metavar='FILE.png', type=cli.path, help='write the pictures side by side, what was '
+                        'taken for the digit in red, and below them what the net saw')
     args = parser.parse_args()
-    if args.save in args.images:
+    if args.save and os.path.realpath(args.save) in map(os.path.realpath, args.images):
         parser.error(f'--save: {args.save} is one of the pictures to read')
 
     torch.set_num_threads(1)
@@ -284,19 +341,24 @@ def main():
         least = threshold(net, *files.load_digits(dataset)['test'])
     else:
         cli.warn(f'nothing is rejected, as the threshold needs the test digits in {folder}, which prepro.py makes')
-    seen = []
+    columns = []
     for path in args.images:
         try:
-            X = normalized(opened(path), dataset)
+            v = opened(path)
+            ink, remarks = digit(v)
         except Unreadable as e:
             cli.warn(f'{path}: {e}')
             continue
-        seen.append(X)
-        print('\n'.join([path, *answer(net, repro.outputs(net, X)[0], least), '']), flush=True)
-    if args.save and seen:
-        files.write_file(args.save, sheet(torch.cat(seen)))
-        print(f'{args.save}: what the net saw')
-    if len(seen) < len(args.images):
+        X = normalized(ink, dataset)
+        columns.append(column(v, ink, X))
+        print('\n'.join([path, *answer(net, repro.outputs(net, X)[0], least), *(f'  note: {r}' for r in remarks), '']),
+              flush=True)
+    if args.save and columns:
+        f = io.BytesIO()
+        Image.fromarray(np.concatenate(columns, 1)).save(f, 'PNG')
+        files.write_file(args.save, f.getvalue())
+        print(f'{args.save}: what was taken for the digit, and what the net saw')
+    if len(columns) < len(args.images):
         sys.exit(1)
 
 

@@ -14,7 +14,7 @@ import statistics
 
 import modern
 import repro
-from experiments import claim_runs, claims, compare, ladder_tables, pictures, posterior_tables, uncertainty
+from experiments import claim_runs, claims, compare, ladder_tables, posterior_tables, reading, uncertainty
 from experiments.compare import DECIMALS, LABELS, NARROW, SCALE, VARIANTS
 from experiments.markdown import Missing, interval, pm, probability, prose, table
 from repro import PAPER, PAPER_FC40, REFERENCE, RESULTS
@@ -298,19 +298,9 @@ def speed():
         + '\n\n' + table(['whole runs', 'seconds'], [[what, f'{us[what] / 1e6:.1f}'] for what in whole]))
 
 
-def pictures_table():
+def pictures_tables():
     """How well predict.py reads, from results/predict.csv."""
-    what = {'own': 'its own test digits', 'other': "the other set's test digits", 'photograph': 'those, as photographs',
-            'fonts': 'digits of 20 fonts'}
-    read, rows = pictures.read(os.path.join(ROOT, 'results', 'predict.csv')), []
-    for dataset in ('mnist', 'usps'):
-        for kind, label in what.items():
-            found = [row for row in read if (row['dataset'], row['pictures']) == (dataset, kind)]
-            if not found:
-                raise Missing(f'{kind} pictures of {dataset}')
-            rows.append([dataset, label, found[0]['n']] + [pm(runs.mean_sd([row[key] for row in found])[:2], 1)
-                                                           for key in ('error', 'rejected', 'error_kept')])
-    return table(['trained on', 'pictures', 'n', 'wrong, %', 'rejected, %', 'wrong of those accepted, %'], rows)
+    return reading.tables(reading.read(os.path.join(ROOT, 'results', 'predict.csv')))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -327,7 +317,7 @@ def findings():
 
 BLOCKS = {'front': front, 'findings': findings, 'table': papers_table, 'single': single, 'nets': nets,
           'open': open_questions, 'posterior_best': posterior_best, 'draws': draws_table, 'variance': variance,
-          'claims': claim_table, 'claims_front': claims_front, 'speed_table': speed, 'pictures': pictures_table,
+          'claims': claim_table, 'claims_front': claims_front, 'speed_table': speed, 'pictures': pictures_tables,
           **ladder_tables.BLOCKS, **posterior_tables.BLOCKS}
 
 

@@ -288,7 +288,7 @@ def test_strokes_are_normalized_as_predict_does(browser, strokes):
         return [document.getElementById("pad").toDataURL(), nets.map(other => { net = other; return seen(); })];''')
     picture = Image.open(io.BytesIO(base64.b64decode(found[0].partition(',')[2])))
     for net, seen in zip(DATA['nets'], found[1]):
-        X = predict.normalized(predict.ink(predict.gray(picture)), net['dataset'].lower())[0, 0].numpy()
+        X = predict.normalized(predict.digit(predict.gray(picture))[0], net['dataset'].lower())[0, 0].numpy()
         assert X.max() > 0.5
         assert np.abs(np.array(seen) - X).max() <= 2 / 255 + 1e-6        # of a range of 2, from -1 to +1
 

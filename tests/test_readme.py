@@ -40,7 +40,7 @@ def test_a_changed_number_is_noticed(page, rows, picked, key, monkeypatch):
 
 @pytest.mark.parametrize('module, reader, says', [
     (report, 'compared', 'two runs of paper on usps'), (ladder_tables, 'rows', 'rung 0 on mnist'),
-    (report.claims, 'read', 'runs of claim 2'), (report.pictures, 'read', 'own pictures of mnist'),
+    (report.claims, 'read', 'runs of claim 2'), (report.reading, 'read', 'own pictures of mnist'),
     (report.posterior_tables.posterior, 'read', 'draws of posterior.py')])
 def test_runs_that_are_missing_are_named_and_no_page_is_written(module, reader, says, monkeypatch):
     caches = report.claim_lines, report.posterior_tables.draws, report.posterior_tables.summary
@@ -109,7 +109,7 @@ def test_the_front_page_is_short():
 # commands
 
 MINUTES = ('experiments.claims', 'experiments.claim_pictures', 'experiments.figures', 'experiments.bench',
-           'experiments.pictures', 'experiments.posterior', 'experiments.posterior_pictures', 'experiments.report')
+           'experiments.reading', 'experiments.posterior', 'experiments.posterior_pictures', 'experiments.report')
 
 
 def module_of(command):
@@ -123,7 +123,7 @@ def test_every_script_is_shown():
     assert {module_of(command)[0] for command in COMMANDS} >= {
         'prepro', 'repro', 'modern', *(f'experiments.{name}' for name in (
             'compare', 'claims', 'claim_pictures', 'posterior', 'posterior_pictures', 'figures', 'predict', 'bench',
-            'pictures', 'report'))}
+            'reading', 'report'))}
 
 
 @pytest.fixture
