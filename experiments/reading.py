@@ -97,10 +97,10 @@ def side(rng, low, high):
     return along < along.min() + rng.uniform(low, high) * np.ptp(along)
 
 
-def stroke(ink, points, width, closed=False):
+def stroke(ink, points, width):
     """Add a pen's line through points (x, y)."""
     image = Image.new('L', (WIDTH, HEIGHT))
-    ImageDraw.Draw(image).line([*points, points[0]] if closed else points, fill=255, width=int(width))
+    ImageDraw.Draw(image).line(points, fill=255, width=int(width))
     np.maximum(ink, np.asarray(image) / 255, out=ink)
 
 
@@ -183,8 +183,9 @@ def frame(page, ink, rng):
     """A box around the digit."""
     top, bottom, left, right = box_of(ink)
     gap = rng.uniform(25, 60)
-    l, r, t, b = max(left - gap, 8), min(right + gap, WIDTH - 8), max(top - gap, 8), min(bottom + gap, HEIGHT - 8)
-    stroke(ink, [(l, t), (r, t), (r, b), (l, b)], rng.uniform(3, 9), closed=True)
+    left, right = max(left - gap, 8), min(right + gap, WIDTH - 8)
+    top, bottom = max(top - gap, 8), min(bottom + gap, HEIGHT - 8)
+    stroke(ink, [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], rng.uniform(3, 9))
 
 
 def underline(page, ink, rng):
@@ -227,19 +228,26 @@ def photograph(picture, kind, rng):
 # the runs, and their tables
 
 @functools.cache
+def pictures(kind):
+    """([ink of the digit that predict.py finds], labels) in each picture of a kind, or of a data set's test digits."""
+    rng = np.random.RandomState(KINDS.index(kind) if kind in KINDS else 0)
+    if kind == 'fonts':
+        found = fonts(rng)
+    elif kind in SCENES:
+        digits = test_digits('mnist')
+        found = [(photograph(digits[i][0], kind, rng), digits[i][1]) for i in rng.permutation(len(digits))[:PHOTOGRAPHS]]
+    else:
+        found = test_digits(kind)
+    return ([predict.digit(predict.gray(picture))[0] for picture, _ in found],
+            torch.tensor([label for _, label in found]))
+
+
+@functools.cache
 def shown(dataset, kind):
     """(X, labels): the pictures of a kind as a net trained on dataset sees them through predict.py."""
-    rng = np.random.RandomState(KINDS.index(kind))
-    if kind == 'fonts':
-        pictures = fonts(rng)
-    elif kind in DIGITS:
-        pictures = test_digits('usps' if (dataset == 'usps') == (kind == 'own') else 'mnist')
-    else:
-        digits = test_digits('mnist')
-        pictures = [(photograph(digits[i][0], kind, rng), digits[i][1])
-                    for i in rng.permutation(len(digits))[:PHOTOGRAPHS]]
-    return (torch.cat([predict.normalized(predict.digit(predict.gray(picture))[0], dataset) for picture, _ in pictures]),
-            torch.tensor([label for _, label in pictures]))
+    other = {'mnist': 'usps', 'usps': 'mnist'}[dataset]
+    inks, labels = pictures({'own': dataset, 'other': other}.get(kind, kind))
+    return torch.cat([predict.normalized(ink, dataset) for ink in inks]), labels
 
 
 @functools.cache
@@ -294,7 +302,7 @@ def main():
     for dataset in 'mnist', 'usps':
         load(dataset)                   # ends here if it is not there
     jobs = [dict(zip(KEY, (dataset, runs.fingerprint(RECIPE), kind, seed)))
-            for dataset in ('mnist', 'usps') for kind in KINDS for seed in args.seeds]
+            for kind in KINDS for dataset in ('mnist', 'usps') for seed in args.seeds]
     print(tables(runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, workers=args.jobs, cluster=args.cluster)))
 
 

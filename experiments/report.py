@@ -18,7 +18,7 @@ from experiments import claim_runs, claims, compare, ladder_tables, posterior_ta
 from experiments.compare import DECIMALS, LABELS, NARROW, SCALE, VARIANTS
 from experiments.markdown import Missing, interval, pm, probability, prose, table
 from repro import PAPER, PAPER_FC40, REFERENCE, RESULTS
-from support import cli, files, runs
+from support import cli, files
 from support.cli import fail
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
