@@ -235,7 +235,8 @@ def pictures(kind):
         found = fonts(rng)
     elif kind in SCENES:
         digits = test_digits('mnist')
-        found = [(photograph(digits[i][0], kind, rng), digits[i][1]) for i in rng.permutation(len(digits))[:PHOTOGRAPHS]]
+        chosen = [digits[i] for i in rng.permutation(len(digits))[:PHOTOGRAPHS]]
+        found = [(photograph(picture, kind, rng), label) for picture, label in chosen]
     else:
         found = test_digits(kind)
     return ([predict.digit(predict.gray(picture))[0] for picture, _ in found],
