@@ -1,13 +1,14 @@
 """
 Read pictures of handwritten digits, one digit each, with a trained net.
 
-    python -m experiments.predict out/karpathy2022-mnist/model.pt mine.png
+    python -m experiments.predict out/karpathy2022-mnist mine.png
 
-MODEL is a model.pt that repro.py wrote. The args.json beside it says how the
-net was made, and which data set it was trained on. A picture may have any size,
-dark on light or light on dark, in color or gray, with transparency or without.
-It holds one digit, anywhere, and nothing else. The digit is cropped, and
-brought to 16x16 as the digits of the net's data set were:
+RUN is a folder that repro.py wrote, or its model.pt. The args.json in it says
+how the net was made, and which data set it was trained on. A picture may have
+any size, dark on light or light on dark, in color or gray, with transparency or
+without. It holds one digit, anywhere. Shadows, lines, specks, a box, or the
+table's edge are left out, as far as they do not touch it. The digit is brought
+to 16x16 as the digits of the net's data set were:
 
 mnist, mnist60k, mnist-seedN    scaled to fit a 20x20 box, its center of mass
                                 moved to the middle of 28x28 pixels, and these
@@ -15,21 +16,21 @@ mnist, mnist60k, mnist-seedN    scaled to fit a 20x20 box, its center of mass
 usps                            sheared until upright, scaled to fit 16x16, and
                                 centered
 
-The ten outputs are shown as bars over the range of the squashing function; |
-marks the target of the right class. As in section 5 of the paper, a digit is
-rejected if the margin, the difference between the two most active outputs, is
-too small. The least margin accepted is the one that leaves 1% error on those
-test digits of the net's data set that have it.
+The ten outputs are shown as bars; | marks the target of the right class. A
+digit is rejected if the margin between the two most active outputs is too
+small: below the least that leaves 1% error on the net's test digits.
 """
 import io
 import math
 import os
+import re
 import sys
 import warnings
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from scipy import ndimage
 
 import prepro
 import repro
@@ -39,7 +40,10 @@ from support.cli import fail
 WORK = 256              # pixels: larger pictures are shrunk until their longer side has this many
 CONTRAST = 0.05         # of the range from black to white: a picture with less contrast is blank
 PALE = 0.3              # of the darkest ink: anything paler is taken for the blur at the edge of a stroke
+THICK = 0.4             # of the picture's longer side: nothing that is as thick in both directions is ink
+NEAR = 0.2              # of the digit's size: what is farther from its largest part does not belong to it
 BAR = 40                # characters: the longest bar of the chart
+TILE = 160              # pixels: the side of a digit on the sheet that --save writes
 
 # How digits are brought to 16x16, in pixels: box, which the longer side fills; step, of which both sides are multiples;
 # page, the side of the square in which the box is placed. experiments/page.html uses WORK, CONTRAST, PALE and WAYS too.
@@ -52,37 +56,23 @@ class Unreadable(Exception):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# from a file to ink: (h, w) in [0, 1], 0 the background
+# from a file to brightness (h, w), 0 black to 1 white
 
 def gray(image):
     """
-    A Pillow image of any mode as float32 (h, w), 0 black to 1 white, its longer side at most WORK. What is transparent
-    is laid on white paper, or on black where nothing would show on white, as with white ink.
+    A Pillow image of any mode as float32 (h, w), its longer side at most WORK. What is transparent is laid on white
+    paper, or on black where nothing would show on white, as with white ink.
     """
     if image.mode in ('I', 'F') or image.mode.startswith('I;'):          # more than 8 bits, which convert() would clip
-        return np.asarray(shrunk(Image.fromarray(stretched(np.asarray(image)))))
-    transparent = image.mode in ('RGBA', 'RGBa', 'LA', 'La', 'PA') or 'transparency' in image.info
-    image = shrunk(image.convert('RGBA' if transparent else 'RGB'))
-    for color in ('white', 'black'):
-        paper = Image.new('RGB', image.size, color)
-        paper.paste(image, mask=image.getchannel('A') if transparent else None)
-        v = np.asarray(paper.convert('L'), np.float32) / 255
-        if not transparent or np.ptp(v) > CONTRAST:
-            break
-    return v
-
-
-def stretched(v):
-    """
-    Pixels v (h, w) as float32, the darkest 0 and the lightest 1, as no file says how many of its bits are in use. A
-    blank page stays blank. Raises Unreadable.
-    """
-    v = v.astype(np.float32)
-    if not np.isfinite(v).all():
-        raise Unreadable('it has pixels that are not finite')
-    v = v / (np.abs(v).max() or 1)      # CONTRAST is of the whole range from 0 to the lightest
-    v = v - v.min()
-    return v / v.max() if v.max() > CONTRAST else v
+        v = np.asarray(image).astype(np.float32)
+        v = v / (np.abs(v).max() or 1)  # no file says how many of its bits are in use
+        v = v - v.min()
+        return np.asarray(shrunk(Image.fromarray(v / v.max() if v.max() > CONTRAST else v)))
+    transparent = image.mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info
+    image = shrunk(image.convert('RGBA' if transparent else 'RGB').convert('RGBA'))
+    on_white, on_black = (np.asarray(Image.alpha_composite(Image.new('RGBA', image.size, paper), image).convert('L'),
+                                     np.float32) / 255 for paper in ('white', 'black'))
+    return on_white if np.ptp(on_white) > CONTRAST else on_black
 
 
 def shrunk(image):
@@ -93,70 +83,89 @@ def shrunk(image):
     return image.resize([max(1, round(n * scale)) for n in image.size], Image.Resampling.BOX)
 
 
-def background(v):
-    """
-    The brightness of the empty page at each pixel of v (h, w): a plane, as photographs are seldom lit evenly. It starts
-    as the median at the edge; then the plane is fitted, again and again, to the third of the pixels that are nearest to
-    it, as the others may be ink.
-    """
-    y, x = np.indices(v.shape) / WORK
-    A = np.stack([np.ones_like(x), x, y], -1).reshape(-1, 3)
-    v = v.ravel()
-    plane = np.full(v.size, np.median(v.reshape(x.shape)[edge(x.shape)]))
-    for _ in range(10):
-        far = np.abs(v - plane)
-        near = far <= np.quantile(far, 1 / 3)
-        if not far[near].any():         # a drawing, whose background is a single gray: nothing to fit
-            break
-        plane = A @ np.linalg.lstsq(A[near], v[near], rcond=None)[0]
-    return plane.reshape(x.shape)
+def opened(path):
+    """The picture in a file, as brightness (h, w). Raises Unreadable."""
+    try:
+        with open(path, 'rb') as f:
+            heic = re.match(b'....ftyp(hei|hev|mif1|msf1)', f.read(12), re.DOTALL)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')                              # of what is large, and still read
+            with Image.open(path) as image:
+                return gray(ImageOps.exif_transpose(image))              # phones leave turning to whoever shows it
+    except (Image.DecompressionBombError, MemoryError):
+        reason = 'it is too large; make it smaller'
+    except Exception as e:              # Pillow's readers each have their own errors for a file that is not theirs
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else (
+            'it is HEIC, as phones write; save it as JPEG or PNG' if heic else 'it is no picture, or a damaged one')
+    raise Unreadable(f'cannot be read: {reason}')
 
 
-def edge(shape):
-    """A mask of this shape (h, w), True at the edge."""
-    mask = np.ones(shape, bool)
-    mask[1:-1, 1:-1] = False
-    return mask
-
+# ---------------------------------------------------------------------------------------------------------------------
+# from brightness to the digit's ink: (h, w) in [0, 1], 0 where there is none
 
 def ink(v):
     """
-    Ink (h, w), from brightness v (h, w): how far each pixel is from the background, 1 for the farthest. Ink is darker
-    or lighter than the background, whichever goes farther. Raises Unreadable if the picture is blank.
+    Dark ink on a lighter page of brightness v (h, w): the share of the page's light that it takes, 1 for the most; or
+    None if there is none. The page is a closing of v: what is too narrow for a square of THICK is filled with what
+    surrounds it, and all else, gradients of light and a shadow's edge too, stays as it is.
     """
-    v = v - background(v)
-    v = v if v.max() > -v.min() else -v
-    # The camera's noise, three standard deviations of it, is not ink. Most pixels are background, and a quarter of
-    # Gaussian noise lies within 0.32 standard deviations. A drawing has no noise.
-    noise = 3 * np.quantile(np.abs(v), 0.25) / 0.32
-    if not v.max() - noise > CONTRAST:              # true for NaN as well
+    page = ndimage.grey_closing(ndimage.median_filter(v, 3), [max(3, round(THICK * max(v.shape)))] * 2)
+    dark = page - v
+    low, middle = np.quantile(dark, (0.05, 0.25))                        # the camera's noise, as most pixels are page
+    dark = np.maximum(dark - (middle + 4 * (middle - low)), 0)
+    if not dark.max() > CONTRAST:                                        # true for NaN as well
+        return None
+    share = dark / np.maximum(page, CONTRAST)
+    return (share / share.max()).astype(np.float32)
+
+
+def taken(ink, least):
+    """
+    Which of the connected parts of ink above `least` are the digit: (a mask (h, w); the mass and the size of the main
+    part; how far it is from the edge of the picture; whether something large is left out).
+    """
+    labels, n = ndimage.label(ink > least, np.ones((3, 3)))
+    top, bottom, left, right = np.array([[y.start, y.stop, x.start, x.stop] for y, x in ndimage.find_objects(labels)]).T
+    mass, size = ndimage.sum_labels(ink, labels, range(1, n + 1)), np.maximum(bottom - top, right - left)
+    room = np.min([top, left, ink.shape[0] - bottom, ink.shape[1] - right], 0)
+    side = np.max([np.bincount(row, minlength=n + 1)[1:] / row.size      # the share of a side along which it lies
+                   for row in (labels[0], labels[-1], labels[:, 0], labels[:, -1])], 0)
+    line = right - left > 5 * (bottom - top)
+    box = ((top[:, None] < top) & (bottom[:, None] > bottom) & (left[:, None] < left) & (right[:, None] > right)
+           & (size > size[:, None] / 3) & (mass > mass[:, None] / 20)).any(1)        # around what may be a digit
+    main = np.argmax(mass / np.where(room == 0, 3, 1) / np.where(side > 0.5, 50, 1) / np.where(line, 4, 1)
+                     / np.where(box, 20, 1))
+    gap = np.max([top - bottom[main], top[main] - bottom, left - right[main], left[main] - right], 0)
+    digit = ((gap < NEAR * size[main]) & (mass > mass[main] / 50) & ~box & ~(line & (top >= bottom[main]))
+             & ((room > 0) | (room[main] == 0) & (side <= 0.5)))
+    digit[main] = True
+    left_out = ~digit & ((size > size[main] / 2) | (mass > mass[main] / 4))
+    return np.isin(labels, 1 + np.flatnonzero(digit)), mass[main], size[main], room[main], left_out.any()
+
+
+def digit(v):
+    """
+    The digit in a picture of brightness v (h, w): (its ink (h, w), remarks). Of dark ink and of light it is what is
+    larger, the more so the more the picture's extremes lie on that side. Raises Unreadable.
+    """
+    local = v - ndimage.uniform_filter(v, max(3, max(v.shape) // 2))
+    skewness = (local**3).mean() / max(local.std(), 1e-6)**3
+    choices = []
+    for all_ink, skew in (ink(v), -skewness), (ink(1 - v), skewness):
+        if all_ink is None:
+            continue
+        first, *others = [taken(all_ink, least) for least in (PALE, 0.5, 0.7)]
+        # what touches the edge may be connected with it by paler lines or a shadow
+        mask, _, size, room, left_out = next((part for part in others if first[3] == 0 and part[1] > first[1] / 3
+                                              and part[3] > 0.05 * max(v.shape)), first)
+        other = ndimage.binary_dilation((all_ink > PALE) & ~mask, np.ones((3, 3))) & ~mask
+        near = ndimage.binary_dilation(mask, np.ones((3, 3)), 2) & ~other            # the blur at the edge of a stroke
+        remarks = (['  the digit touches the edge of the picture'] if room == 0 else []) + (
+            ['  something large beside the digit was left out'] if left_out else [])
+        choices.append((size * math.exp(skew), np.where(near, all_ink, 0), remarks))
+    if not choices:
         raise Unreadable('the picture is blank')
-    return np.clip((v - noise) / (v.max() - noise), 0, 1).astype(np.float32)
-
-
-def opened(path):
-    """The picture in a file, as ink (h, w). Raises Unreadable."""
-    if os.path.exists(path) and not os.path.isfile(path):                # a pipe would be waited for
-        raise Unreadable('it is not a file')
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('error', Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                turned = ImageOps.exif_transpose(image)                  # phones leave turning to whoever shows it
-                if turned.mode == 'I' and image.format == 'TIFF' and image.tag_v2.get(339, (1,)) == (1,):
-                    # tag 339, SampleFormat, is 1: unsigned integers, which Pillow takes for signed
-                    turned = Image.fromarray(np.asarray(turned).view(np.uint32).astype(np.float32))
-                return ink(gray(turned))
-    except Unreadable:
-        raise
-    except FileNotFoundError:
-        raise Unreadable('there is no such file') from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError, MemoryError):
-        raise Unreadable(f'the picture is too large: {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels are the most; '
-                         'make it smaller') from None
-    except Exception as e:              # Pillow's readers each have their own errors for a file that is not theirs
-        reason = e.strerror if isinstance(e, OSError) and e.strerror else 'it is no picture, or a damaged one'
-        raise Unreadable(f'cannot be read: {reason}') from None
+    return max(choices, key=lambda choice: choice[0])[1:]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -173,17 +182,12 @@ def deslanted(ink):
     Ink (h, w) sheared until it stands upright: until x and y, weighted by the ink, are uncorrelated. They are in each
     digit of USPS, though the paper does not say so.
     """
-    h, w = ink.shape
-    y, x = np.indices(ink.shape)
-    mass = ink.sum()
-    y, x = y - (y * ink).sum() / mass, x - (x * ink).sum() / mass
+    center = ndimage.center_of_mass(ink)
+    y, x = (i - c for i, c in zip(np.indices(ink.shape), center))
     slant = np.clip((x * y * ink).sum() / max((y * y * ink).sum(), 1), -1, 1)    # how far each row is right of the last
-    room = int(np.ceil(abs(slant) * h))
-    page = Image.fromarray(np.pad(ink, ((0, 0), (room, room))))
-    # Pillow wants to know where a new pixel (x, y) comes from: (x + slant (y - middle), y), in coordinates whose whole
-    # numbers are the pixels' corners
-    return np.asarray(page.transform(page.size, Image.Transform.AFFINE, (1, slant, slant * (y[0, 0] - .5), 0, 1, 0),
-                                     Image.Resampling.BILINEAR))
+    room = int(np.ceil(abs(slant) * len(ink)))
+    return ndimage.affine_transform(np.pad(ink, ((0, 0), (room, room))), [[1, 0], [slant, 1]], [0, -slant * center[0]],
+                                    order=1)
 
 
 def way(dataset):
@@ -201,11 +205,7 @@ def normalized(ink, dataset):
     size = [step * max(1, round(n * scale / step)) for n in ink.shape]
     ink = np.asarray(Image.fromarray(ink).resize(size[::-1], Image.Resampling.BILINEAR))
     ink = ink / ink.max()               # shrinking makes thin lines pale
-    if dataset == 'usps':
-        center = [n / 2 for n in size]
-    else:
-        mass = ink.sum()
-        center = (ink.sum(1) @ np.arange(size[0]) / mass, ink.sum(0) @ np.arange(size[1]) / mass)
+    center = [n / 2 for n in size] if dataset == 'usps' else ndimage.center_of_mass(ink)
     top, left = (min(max(round(side / 2 - c), 0), side - n) for c, n in zip(center, size))
     page = np.zeros((side, side), np.float32)
     page[top:top + size[0], left:left + size[1]] = ink
@@ -216,14 +216,16 @@ def normalized(ink, dataset):
 # the net and its answer
 
 def load(path):
-    """(net, data set's name) of the run whose model.pt is at path. Ends the script if its files do not fit together."""
+    """(net, data set's name) of a run, its folder or its model.pt. Ends the script if its files do not fit together."""
+    path = os.path.join(path, 'model.pt') if os.path.isdir(path) else path
     state, args = files.load_model(path)
     try:
+        if args.keys() == {'learning_rate', 'output_dir'}:               # as in 2022, modern.py's 3e-4
+            if args['learning_rate'] < 0.001:
+                fail(f'{path} is the net of the modern.py of 2022, which is not here; to train a net: python repro.py')
+            args = {'settings': repro.RECIPES['karpathy2022'], 'dataset': 'mnist'}
         net = repro.build(args['settings'], seed=0)
         net.load_state_dict(state)
-        usable = all(0 < v < math.inf for v in (net.A, net.S, net.level))
-        if not usable or not repro.outputs(net, torch.zeros(1, 1, 16, 16)).isfinite().all():
-            raise ValueError
         return net, files.dataset(args['dataset'])
     except Exception:                   # settings may be missing, unknown, of another type, or another net's
         fail(f'{path} does not hold the net that the args.json beside it describes, or one of the two is damaged; '
@@ -231,19 +233,13 @@ def load(path):
 
 
 def threshold(net, X, Y):
-    """
-    The least margin accepted: of the digits X (n, 1, 16, 16), Y (n, 10) with at least this margin, at most 1% are
-    misread. Infinity if there is no such margin.
-    """
+    """The least margin with which at most 1% of the digits X (n, 1, 16, 16), Y (n, 10) that have it are misread."""
     _, error, margin = repro.rejection_curve(repro.outputs(net, X), Y.argmax(1))
     return float(margin[error <= 1].min(initial=math.inf))
 
 
 def answer(net, out, least):
-    """
-    The net's outputs out (10,) as a bar chart and a verdict: lines of text. least is the least margin accepted, or None
-    if it is not known; then nothing is rejected.
-    """
+    """A bar chart of the outputs out (10,), and a verdict: lines of text. With least None, nothing is rejected."""
     def length(y):
         return min(max(0, round((y / net.A + 1) / 2 * BAR)), BAR)
     target = length(net.level)
@@ -258,22 +254,22 @@ def answer(net, out, least):
     return [*chart, f'  {verdict}: {a} ({margin}; {limit})']
 
 
-def sheet(X):
-    """X (n, 1, 16, 16) as the bytes of a PNG file: the digits side by side, dark on light, each pixel 8x8."""
-    row = np.concatenate([np.pad(x[0], 1, constant_values=-1) for x in X.numpy()], 1)
-    f = io.BytesIO()
-    Image.fromarray(np.round(127.5 * (1 - row)).astype(np.uint8).repeat(8, 0).repeat(8, 1)).save(f, 'PNG')
-    return f.getvalue()
+def column(v, ink, X):
+    """A picture (h, w), what was taken for the digit in red, above what the net saw, X (1, 1, 16, 16): uint8."""
+    picture = np.stack([np.maximum(v, ink), v * (1 - ink), v * (1 - ink)], -1)
+    tiles = [ImageOps.pad(Image.fromarray(np.round(255 * a).astype(np.uint8)), (TILE, TILE), 0, 'lightgray')
+             for a in (picture, ((1 - X[0, 0].numpy()) / 2)[..., None].repeat(3, 2))]
+    return np.concatenate([np.pad(tile, ((1, 1), (1, 1), (0, 0)), constant_values=128) for tile in tiles])
 
 
 def main():
     parser = cli.parser(__doc__)
-    parser.add_argument('model', metavar='MODEL', type=cli.path, help='a model.pt that repro.py wrote')
+    parser.add_argument('model', metavar='RUN', type=cli.path, help='a folder that repro.py wrote, or its model.pt')
     parser.add_argument('images', nargs='+', metavar='IMAGE', type=cli.path, help='pictures, one digit each')
-    parser.add_argument('--save', metavar='FILE.png', type=cli.path,
-                        help='write what the net saw, the pictures side by side')
+    parser.add_argument('--save', metavar='FILE.png', type=cli.path, help='write the pictures side by side, what was '
+                        'taken for the digit in red, and below them what the net saw')
     args = parser.parse_args()
-    if args.save in args.images:
+    if args.save and os.path.realpath(args.save) in map(os.path.realpath, args.images):
         parser.error(f'--save: {args.save} is one of the pictures to read')
 
     torch.set_num_threads(1)
@@ -284,19 +280,23 @@ def main():
         least = threshold(net, *files.load_digits(dataset)['test'])
     else:
         cli.warn(f'nothing is rejected, as the threshold needs the test digits in {folder}, which prepro.py makes')
-    seen = []
+    columns = []
     for path in args.images:
         try:
-            X = normalized(opened(path), dataset)
+            v = opened(path)
+            ink, remarks = digit(v)
         except Unreadable as e:
             cli.warn(f'{path}: {e}')
             continue
-        seen.append(X)
-        print('\n'.join([path, *answer(net, repro.outputs(net, X)[0], least), '']), flush=True)
-    if args.save and seen:
-        files.write_file(args.save, sheet(torch.cat(seen)))
-        print(f'{args.save}: what the net saw')
-    if len(seen) < len(args.images):
+        X = normalized(ink, dataset)
+        print('\n'.join([path, *answer(net, repro.outputs(net, X)[0], least), *remarks, '']), flush=True)
+        columns.append(column(v, ink, X))
+    if args.save and columns:
+        f = io.BytesIO()
+        Image.fromarray(np.concatenate(columns, 1)).save(f, 'PNG')
+        files.write_file(args.save, f.getvalue())
+        print(f'{args.save}: what was taken for the digit, and what the net saw')
+    if len(columns) < len(args.images):
         sys.exit(1)
 
 

@@ -25,8 +25,8 @@ from types import SimpleNamespace
 import torch
 from PIL import Image
 
-from experiments import (architecture, claims, ladder, pages, paper, posterior_pictures,
-                         posterior_tables, samples, speed, trials)
+from experiments import (architecture, claims, ladder, paper, posterior_pictures,
+                         posterior_tables, reading, samples, speed, trials)
 from experiments.markdown import ROOT, Missing, results
 from experiments.posterior import read as read_posterior
 from experiments.style import signed
@@ -48,9 +48,7 @@ POSTERIOR = adapted(posterior_tables.BLOCKS | {'posterior_finding': posterior_ta
                      for name, draw in (('posterior.png', posterior_pictures.draw_posterior),
                                         ('predictive.png', posterior_pictures.draw_predictive))})
 
-READING = adapted(pages.BLOCKS)
-
-ROOMS = paper, samples, POSTERIOR, claims, ladder, trials, speed, READING, architecture
+ROOMS = paper, samples, POSTERIOR, claims, ladder, trials, speed, reading, architecture
 
 
 def tables():

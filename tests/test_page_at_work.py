@@ -181,7 +181,7 @@ def test_strokes_are_normalized_as_predict_does(browser, strokes):
         return [$("pad").toDataURL(), nets.map(other => { net = other; return [...seen()]; })];''')
     picture = Image.open(io.BytesIO(base64.b64decode(url.partition(',')[2])))
     for net, image in zip(DATA['nets'], images):
-        X = predict.normalized(predict.ink(predict.gray(picture)), net['dataset'].lower()).flatten().numpy()
+        X = predict.normalized(predict.digit(predict.gray(picture))[0], net['dataset'].lower()).flatten().numpy()
         assert X.max() > 0.5
         assert np.abs(np.array(image) - X).max() <= 2 / 255 + 1e-6       # of a range of 2, from -1 to +1
 

@@ -44,7 +44,9 @@ class Speed(Claim):
             paths = [os.path.join(folder, f'{n}.png') for n in range(len(X))]
 
             def classify(n):
-                x = predict.normalized(predict.opened(paths[n]), 'usps') if settings['photograph'] else X[n:n + 1]
+                x = X[n:n + 1]
+                if settings['photograph']:
+                    x = predict.normalized(predict.digit(predict.opened(paths[n]))[0], 'usps')
                 return int(outputs(net, x).argmax())
             for x, path in zip(X, paths):
                 photograph(x[0], path)
