@@ -315,7 +315,7 @@ def test_claims_go_through_their_stages(tiny, monkeypatch):
     assert end.status == 0 and end.err == [], end
     assert runs[-1] == len(runs) - 1 == len(set(runs[:-1]))              # none twice, and all in the table
     done = {*runs[:-1]}
-    assert (2, 'sgd tanh F 0.05', 229) in done and (2, 'sgd tanh F 0.1', 200) not in done        # the best rate
+    assert (2, 'sgd tanh F 0.025', 229) in done and (2, 'sgd tanh F 0.05', 200) not in done        # the best rate
     assert {(5, 'true sgd 0.1 long', 519), (5, 'true sgd 0.2 short', 1), (5, 'stochastic sgd 0.02 long', 529)} < done
     assert not {(5, 'true sgd 0.1 long', 520), (5, 'true sgd 0.2 long', 500)} & done
 

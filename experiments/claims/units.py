@@ -15,8 +15,8 @@ ERROR = 2.0             # % of the training digits
 PASSES = 8
 AT = [*range(1, PASSES * SIXTEENTH + 1)]
 NETS = {'tanh': PAPER, 'logistic': nets.recipe('logistic')}
-RATES = {('sgd', 'tanh'): (0.05, 0.1, 0.2, 0.4, 0.8), ('sgd', 'logistic'): (1, 2, 4, 8, 16),
-         ('newton', 'tanh'): (0.0025, 0.005, 0.01, 0.02, 0.04), ('newton', 'logistic'): (0.05, 0.1, 0.2, 0.4, 0.8)}
+LOWEST = {('sgd', 'tanh'): 0.025, ('sgd', 'logistic'): 0.5, ('newton', 'tanh'): 0.00125, ('newton', 'logistic'): 0.025}
+RATES = {key: [lowest * 2**n for n in range(6)] for key, lowest in LOWEST.items()}
 
 
 class Symmetry(Claim):
