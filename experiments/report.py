@@ -13,7 +13,7 @@ The numbers come from the rooms of experiments/. A room offers
 
 The text is markdown, a paragraph or an item of a list in one line; here it is
 broken into lines of 120 letters. A room that lacks runs raises
-markdown.Missing, which says which. A picture holds the SHA-256 of the CSV files
+markdown.Missing, which says which: what is on the pages then stays as it is. A picture holds the SHA-256 of the CSV files
 that it was drawn from (style.png): it is old once they change. Pictures of nets
 trained on the spot have none, and are drawn when they are named.
 """
@@ -52,8 +52,14 @@ ROOMS = paper, samples, POSTERIOR, claims, ladder, trials, speed, reading, archi
 
 
 def tables():
-    """{mark: text} of all rooms."""
-    return {mark: text for room in ROOMS for mark, text in room.tables().items()}
+    """({mark: text} of all rooms that have their runs, [what the others lack])."""
+    texts, lacking = {}, []
+    for room in ROOMS:
+        try:
+            texts |= room.tables()
+        except Missing as e:
+            lacking.append(str(e))
+    return texts, lacking
 
 
 def pictures():
@@ -65,8 +71,8 @@ def filled(page, texts):
     """A page with the texts between its marks. A mark may begin an item of a list: `- <!-- mark -->`."""
     def between(match):
         opening, item, mark, closing = match.groups()
-        if mark not in texts:
-            fail(f'no room has a table <!-- {mark} -->')
+        if mark not in texts:           # its room lacks runs
+            return match.group()
         return opening + ''.join(broken(line, '  ' if item else '') for line in texts[mark].split('\n')) + closing
     return re.sub(r'^((- )?<!-- (\w+) -->\n).*?^( *<!-- /\3 -->)$', between, page, flags=re.S | re.M)
 
@@ -112,16 +118,16 @@ def main():
         try:
             files.write_file(results(name), drawings[name]())
         except Missing as e:
-            fail(f'cannot draw {name}: results/*.csv lack {e}')
+            cli.warn(f'{name} is not drawn: results/*.csv lack {e}')
+            continue
         print(os.path.join('results', name), flush=True)
 
 
 def write_pages(check):
     """Write the pages that change; with check, end with status 1 at the first that would."""
-    try:
-        texts = tables()
-    except Missing as e:
-        fail(f'results/*.csv lack {e}; results/README.md has the commands that make them')
+    texts, lacking = tables()
+    if lacking:
+        cli.warn(f'what is on the pages is left as it is where results/*.csv lack {"; ".join(lacking)}')
     for page in PAGES:
         path = os.path.join(ROOT, page)
         before = files.read_file(path, '`git checkout` brings it back').decode()

@@ -1,15 +1,14 @@
 """Claims 1, 7, 10 and 15: what needs no runs of its own."""
-from experiments.claims.claim import HOLDS, OPEN, Claim
+from experiments.claims.claim import Claim
 
 
 class Counts(Claim):
     """repro.py asserts the paper's counts, layer by layer, from the structure that computes."""
     number, section = 1, '3'
     words = '1,256 units, 64,660 connections, 9,760 free parameters'
-    front = HOLDS, 'its counts of units, connections and parameters'
 
     def verdict(self, found):
-        return 'repro.py asserts every count of section 3', HOLDS
+        return 'repro.py asserts every count of section 3', {'each count': True}
 
 
 class Results(Claim):
@@ -22,7 +21,7 @@ class Results(Claim):
 
     def verdict(self, found):
         return ('see the [table of results](#the-papers-table), and '
-                '[what was done in 1989](#what-was-done-in-1989)', '')
+                '[what was done in 1989](#what-was-done-in-1989)', {})
 
 
 class Segmentation(Claim):
@@ -33,10 +32,10 @@ class Segmentation(Claim):
     """
     number, section = 10, '5'
     words = 'most of the mistakes are due to erroneous segmentation'
-    front = OPEN, 'most mistakes are due to segmentation'
 
     def verdict(self, found):
-        return 'the mistakes can be looked at (results/wrong.png), the zip codes that they were cut from cannot', OPEN
+        return ('the mistakes can be looked at (results/wrong.png), the zip codes that they were cut from cannot',
+                {'how many': None})
 
 
 class Time(Claim):
@@ -45,4 +44,4 @@ class Time(Claim):
     words = 'trained in 3 days'
 
     def verdict(self, found):
-        return 'seconds; see [the speed](#the-speed)', ''
+        return 'seconds; see [the speed](#the-speed)', {}

@@ -2,12 +2,14 @@
 What a claim is, and what the claims' experiments share: nets, ways of learning, what is measured while a net learns,
 and how runs are judged.
 """
+import contextlib
 import itertools
 import math
 import statistics
 import time
 
 import torch
+from scipy import stats
 
 import repro
 from experiments.claims import lenet1, nets
@@ -16,10 +18,11 @@ from repro import RESULTS
 from support import runs
 from support.engine import faster
 
-TUNING = 2              # seeds on which a rate is chosen
+TUNING = 2              # seeds 0 and 1 choose rates, and count in no verdict
 SIXTEENTH = 16          # parts into which a pass is cut where its beginning is looked at
+SURE = 0.01             # p below which a difference counts
 HOLDS, PART, NOT, OPEN = 'holds', 'holds in part', 'does not hold', 'cannot be told'
-NOT_RUN, SOME_RUN = 'not run yet', 'some of its runs diverged, or are missing'
+TO_RUN = 'to be run again'
 
 PAPER, FC40 = repro.RECIPES['paper'], repro.RECIPES['fc40']
 
@@ -30,18 +33,43 @@ class Claim:
     number = words = section = None
     settings = {}           # {key: settings of a run}. A key is data, such as ('newton', 0.01)
     grids = []              # lists of keys that differ in the rate: the best of each is run on all seeds
-    seeds = range(10)
+    seeds = 30              # how many of its own, from 100 times its number on
     threads = True          # whether runs may go on side by side
-    front = None            # (verdict, what the front page then says), if anything
+    surprise = False        # whether it is on the front page
+    before = None           # the verdict by the rule that was amended
+    picture = None          # or a method picture(found) -> the bytes of results/claim_N.png. Raises Missing
 
     def jobs(self, found, seeds):
         """
         [(key, seed)]: the runs that it needs, as far as those found so far tell. Which rate is best is known once its
         grid has run.
         """
-        if self.grids:
-            return [job for keys in self.grids for job in chosen(found, keys, seeds)]
-        return [(key, seed) for key in self.settings for seed in seeds]
+        if not self.grids:
+            return [(key, seed) for key in self.settings for seed in seeds]
+        jobs = [(key, seed) for keys in self.grids for key in keys for seed in range(TUNING)]
+        for keys in self.grids:
+            with contextlib.suppress(Missing):
+                keys, n = self.then(self.best(found, keys))
+                jobs += [(key, seed) for key in keys for seed in seeds[:n]]
+        return jobs
+
+    def then(self, best):
+        """What is run at the best key of a grid: (keys, on how many seeds; None for all)."""
+        return [best], None
+
+    def best(self, found, keys):
+        """The key with the lowest mean merit. Raises Missing if runs are missing, or all of them diverged."""
+        merits = {key: [self.merit(row) for row in found[key] if row['seed'] < TUNING] for key in keys}
+        if min(map(len, merits.values())) < TUNING:
+            raise Missing('runs')
+        key = min(merits, key=lambda key: statistics.fmean(merits[key]))
+        if math.isinf(max(merits[key])):
+            raise Missing('runs')
+        return key
+
+    def merit(self, row):
+        """What a rate is chosen for: the lowest training MSE."""
+        return math.log(row['train_loss']) if math.isfinite(row['train_loss']) else math.inf
 
     def measure(self, settings, splits, seed):
         """One run: the values of its row, and {curve: one or more numbers for each moment in `at`}."""
@@ -58,21 +86,29 @@ class Claim:
         return repro.results(train, test) | {'seconds': seconds}, curves
 
     def look(self, net, splits):
-        """What is measured while the net learns: here MSE and error of both splits."""
+        """What is measured while the net learns."""
         return losses(net, splits)
 
     def verdict(self, found):
-        """(what was measured, verdict), from the runs that were found, {key: [row]}. Raises Missing."""
+        """
+        (what was measured, {part of the claim: whether it holds; None if that cannot be told}), from the runs that were
+        found, {key: [row]}. Raises Missing.
+        """
         raise NotImplementedError
 
     def judge(self, found):
-        """verdict, or what is said while it has too few runs."""
+        """(what was measured, verdict, verdict with the parts of the claim)."""
         try:
-            return self.verdict(found)
+            measured, parts = self.verdict(found)
         except Missing:
-            return (SOME_RUN if any(found.values()) else NOT_RUN), OPEN
-
-    picture = None          # or a method picture(found) -> the bytes of results/claim_N.png. Raises Missing
+            return 'runs are missing, or diverged', TO_RUN, TO_RUN
+        kinds = set(parts.values())
+        verdict = HOLDS if kinds == {True} else PART if True in kinds else NOT if False in kinds else OPEN
+        words = '; '.join(f'{kind}: ' + ', '.join(part for part, holds in parts.items() if holds is value)
+                          for value, kind in ((True, HOLDS), (False, NOT), (None, OPEN)) if value in kinds)
+        if self.before and self.before != verdict:
+            words += f' (by its first rule: {self.before})'
+        return measured, verdict if parts else '', words
 
 # ---------------------------------------------------------------------------------------------------------------------
 # settings: a recipe, and of the claims' own
@@ -80,6 +116,8 @@ class Claim:
 #   chunks  cut the digits into sixteenths, every sixteenth digit, and present the first `chunks` of them in turn
 #   at      the passes, or sixteenths of a pass, after which to look
 # A net may be one of KINDS, and training has `batch`: one update a pass, by the gradient of all patterns.
+
+
 KINDS = {'logistic': lambda seed, **settings: nets.Net(nets.paper(), seed, logistic=True, **settings),
          'unshared': lambda seed, **settings: nets.Net(nets.paper(shared=False), seed, **settings),
          'two hidden': lambda seed, **settings: nets.Net(nets.two_hidden(), seed, **settings),
@@ -95,22 +133,6 @@ def build(settings, seed):
     arguments = dict(settings['net'])
     kind = KINDS.get(arguments.pop('type'))
     return kind(seed, **arguments) if kind else repro.build(settings, seed)
-
-
-def scheme(n):
-    """
-    A connection table for n maps in H1 and in H2, each map of H2 seeing two thirds of H1's, as repro.TABLE is for 12.
-
-    For multiples of 3 there are three blocks of maps, each of which leaves out a third of H1's. Otherwise each map of
-    H2 sees a row of neighbors, two thirds rounded up, that starts one further on than the row of the map before.
-    """
-    if n % 3 == 0:
-        third = n // 3
-        return [[a for a in range(n) if a // third != left_out] for left_out in (2, 0, 1) for _ in range(third)]
-    return [sorted((m + i) % n for i in range(-(-2*n // 3))) for m in range(n)]
-
-
-assert scheme(12) == repro.TABLE
 
 # ---------------------------------------------------------------------------------------------------------------------
 # learning, and what is measured meanwhile
@@ -132,32 +154,29 @@ def learning(net, X, Y, settings):
         yield from repro.train(net, X, Y, **training)
 
 
-def gradient(net, X, T):
-    """{parameter's name: dE/dw}, E the mean over all patterns of their squared error: the true gradient."""
-    net.zero_grad()
-    net.cost(net(X), T).backward()
-    return {name: p.grad for name, p in net.named_parameters()}
-
-
 def batch_learning(net, X, Y, passes, rate, optimizer, damping, patterns, batch=True):
-    """As repro.train, but with one update a pass: w -= rate dE/dw, or with Newton's rates."""
+    """
+    As repro.train, but with one update a pass, by the true gradient: w -= rate dE/dw, E the mean over all patterns; or
+    with Newton's rates.
+    """
     sample = X[torch.arange(min(patterns, len(X))) * len(X) // min(patterns, len(X))]
     start = time.perf_counter()
     for n in range(1, passes + 1):
-        slopes = gradient(net, X, net.level * Y)
+        net.zero_grad()
+        net.cost(net(X), net.level * Y).backward()
         h = faster('curvature', repro.curvature, net, X[:3])(net, sample) if optimizer == 'newton' else None
         with torch.no_grad():
             for name, p in net.named_parameters():
-                p -= (rate / (h[name] + damping) if h else rate) * slopes[name]
+                p -= (rate / (h[name] + damping) if h else rate) * p.grad
                 if not p.isfinite().all():
                     raise repro.Diverged
         yield n, time.perf_counter() - start
 
 
-def losses(net, splits, *names):
-    """MSE and error of some splits, or all."""
-    return {f'{split}_{key}': [value] for split in names or splits
-            for key, value in repro.measure(net, *splits[split]).items() if key in ('loss', 'error')}
+def losses(net, splits):
+    """MSE and error of splits."""
+    return {f'{split}_{key}': [value] for split, XY in splits.items()
+            for key, value in repro.measure(net, *XY).items() if key in ('loss', 'error')}
 
 # ---------------------------------------------------------------------------------------------------------------------
 # runs, and how they are judged
@@ -181,9 +200,9 @@ def found_in(rows, claim):
 
 
 def ended(rows):
-    """The runs that did not diverge. Raises Missing if there are none."""
-    rows = [row for row in rows if row['train_loss'] is None or math.isfinite(row['train_loss'])]
-    if not rows:
+    """The runs that did not diverge. Raises Missing if there are fewer than two."""
+    rows = [row for row in rows if row['seed'] >= TUNING and not math.isnan(row['train_loss'] or 0)]
+    if len(rows) < 2:
         raise Missing('runs')
     return rows
 
@@ -196,48 +215,17 @@ def curves(rows, name):
     return [row['curves'][name] for row in ended(rows)]
 
 
-def best(found, keys):
-    """
-    The key with the lowest training MSE: the geometric mean of TUNING seeds, none diverged. Raises Missing if runs are
-    missing, or none is left.
-    """
-    means = {}
-    for key in keys:
-        tuned = [row['train_loss'] for row in found[key] if row['seed'] < TUNING]
-        if len(tuned) < TUNING:
-            raise Missing('runs')
-        if all(map(math.isfinite, tuned)):
-            means[key] = statistics.fmean(map(math.log, tuned))
-    if not means:
-        raise Missing('runs')
-    return min(means, key=means.get)
+def below(a, b):
+    """Whether the mean of a is below that of b, by Welch's t-test. None if that cannot be told."""
+    test = stats.ttest_ind(a, b, equal_var=False)
+    return bool(test.statistic < 0) if test.pvalue < SURE else None
 
 
-def grid(keys, seeds):
-    """Jobs: each key on the tuning seeds."""
-    return [(key, seed) for key in keys for seed in seeds if seed < TUNING]
-
-
-def chosen(found, keys, seeds):
-    """Jobs: a grid, and the best of it on all the seeds."""
-    try:
-        return grid(keys, seeds) + [(best(found, keys), seed) for seed in seeds]
-    except Missing:
-        return grid(keys, seeds)
-
-
-def differ(a, b):
-    """-1, 0 or 1: whether the mean of a is below, near or above that of b, by more than two standard errors."""
-    if len(a) < 2 or len(b) < 2:
-        return 0
-    error = math.sqrt(statistics.variance(a) / len(a) + statistics.variance(b) / len(b))
-    gap = statistics.fmean(a) - statistics.fmean(b)
-    return 0 if abs(gap) <= 2 * error else int(math.copysign(1, gap))
-
-
-def verdict(*parts):
-    """The verdict on a claim whose parts hold (True) or do not."""
-    return HOLDS if all(parts) else PART if any(parts) else NOT
+def gap(a, b, digits=2):
+    """mean of a - mean of b, and its 95% interval."""
+    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval()
+    gaps = statistics.fmean(a) - statistics.fmean(b), interval.low, interval.high
+    return '{} [{}, {}]'.format(*(f'{v:+.{digits}f}' for v in gaps))
 
 
 def pm(numbers, digits=2, scale=1.0):
@@ -246,17 +234,12 @@ def pm(numbers, digits=2, scale=1.0):
     return ' +- '.join(f'{v * scale:.{digits}f}' for v in (mean, sd) if v is not None)
 
 
-def first(curve, level):
-    """Which number of a curve, from 1 on, is the first at or below level; if none, one more than the last."""
-    return next((n for n, v in enumerate(curve, 1) if v <= level), len(curve) + 1)
-
-
 def crossing(xs, ys, level):
     """The x at which ys first comes down to level, interpolated on a log scale; inf if it never does."""
     for n, y in enumerate(ys):
         if y <= level:
             if n == 0 or y == ys[n - 1]:
                 return xs[n]
-            share = math.log(ys[n - 1] / level) / math.log(ys[n - 1] / y)
+            share = math.log(ys[n - 1] / level) / math.log(ys[n - 1] / max(y, 1e-9))
             return xs[n - 1] + share * (xs[n] - xs[n - 1])
     return math.inf

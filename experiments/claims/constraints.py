@@ -1,34 +1,55 @@
 """Claims 11, 12 and 13: fewer maps, no constraints, and the net that came after it."""
+import math
 import statistics
+
+import numpy as np
 
 import repro
 from experiments.claims import nets
-from experiments.claims.claim import (FC40, HOLDS, NOT, PAPER, PART, Claim, best, changed, differ, grid, pm, scheme,
-                                      values, verdict)
-from experiments.markdown import Missing
+from experiments.claims.claim import FC40, PAPER, PART, Claim, below, changed, crossing, gap, pm, values
 from repro import PASSES
 from support import runs
 
 MAPS = (2, 4, 6, 8, 10, 12, 16, 24)
 
 
+def scheme(n):
+    """
+    A connection table for n maps in H1 and in H2, each map of H2 seeing two thirds of H1's, as repro.TABLE is for 12.
+
+    For multiples of 3 there are three blocks of maps, each of which leaves out a third of H1's. Otherwise each map of
+    H2 sees a row of neighbors, two thirds rounded up, that starts one further on than the row of the map before.
+    """
+    if n % 3 == 0:
+        third = n // 3
+        return [[a for a in range(n) if a // third != left_out] for left_out in (2, 0, 1) for _ in range(third)]
+    return [sorted((m + i) % n for i in range(-(-2*n // 3))) for m in range(n)]
+
+
+assert scheme(12) == repro.TABLE
+
+
 class FewerMaps(Claim):
     """
-    2 to 24 maps in H1 and as many in H2, each of which sees two thirds of H1's (claim.scheme); all else is as in the
-    paper's net, whose rate was fitted with 12 maps.
+    2 to 24 maps in H1 and as many in H2, each of which sees two thirds of H1's (scheme); all else is as in the paper's
+    net, whose rate was fitted with 12 maps. 60 seeds.
 
-    Rule: how many of the nets of 2, 4, 6, 8 and 10 maps have a higher test error than that of 12.
+    Rule: which of the nets of 2, 4, 6, 8 and 10 maps have a higher test error than that of 12.
+
+    With the 10 seeds of the first runs the gaps of 8 and 10 maps, 0.28 and 0.13, had errors of 0.18.
     """
     number, section = 11, '5'
     words = '"Other networks with fewer feature maps were tried but produced worse results"'
-    front = PART, '2, 4 or 6 maps are worse, but 8 or 10 cannot be told from 12'
+    before, seeds = PART, 60
     settings = {maps: changed(PAPER, {'table': scheme(maps)}) for maps in MAPS}
 
     def verdict(self, found):
         errors = {maps: values(found[maps], 'test_error') for maps in MAPS}
+        fewer = [maps for maps in MAPS if maps < 12]
         return ('test error of ' + ', '.join(map(str, MAPS)) + ' maps: '
-                + ', '.join(f'{pm(errors[maps], 1)}%' for maps in MAPS),
-                verdict(*(differ(errors[maps], errors[12]) > 0 for maps in MAPS if maps < 12)))
+                + ', '.join(f'{pm(errors[maps], 1)}%' for maps in MAPS) + '; more than that of 12 by '
+                + ', '.join(gap(errors[maps], errors[12]) for maps in fewer),
+                {f'{maps} maps': below(errors[12], errors[maps]) for maps in fewer})
 
     def picture(self, found):
         """Test error against free parameters."""
@@ -47,58 +68,60 @@ class FewerMaps(Claim):
 
 
 PARTS = (16, 8, 4, 2, 1)
-RATES = (0.001, 0.002, 0.005, 0.01, 0.02)                                # of the nets whose rate was not fitted
-TUNED = ('two hidden', 'unshared')
-NETS = {'paper': PAPER, **{f'256-{n}-10': changed(FC40, {'hidden': n}) for n in (10, 20, 40, 80, 160)},
-        **{name: nets.recipe(name) for name in TUNED}}
+RATES = (0.001, 0.002, 0.005, 0.01, 0.02)
+FULL = {f'256-{n}-10': changed(FC40, {'hidden': n}) for n in (10, 20, 40, 80, 160)}
+NETS = {'paper': PAPER, **FULL, **{kind: nets.recipe(kind) for kind in ('two hidden', 'unshared')}}
+SLOW = ('two hidden', 'unshared')       # 10 seeds
 
 
 class Constraints(Claim):
     """
     The paper's net is compared with fully connected nets of 10 to 160 hidden units, with a fully connected net of two
     hidden layers (256-60-30-10), and with a net that has the same windows but shares no weights (64,660 free
-    parameters). The last two have 5 seeds, and rates of their own. Each net is trained on 1/16, 1/8, 1/4 and 1/2 of the
-    digits and on all of them, always with the same number of presentations: 23 passes over all the digits, 368 over a
-    sixteenth.
+    parameters); the last two have 10 seeds. Each net has the rate of one grid that gives the lowest training MSE on all
+    the digits. It is trained on 1/16, 1/8, 1/4 and 1/2 of the digits and on all of them, always with the same number of
+    presentations: 23 passes over all the digits, 368 over a sixteenth.
 
-    Rule: (a) on all the digits, every other net has a higher test error than the paper's; (b) the paper's net needs at
-    most half the digits to reach the test error that the best fully connected net has on all.
+    Measured: the share of the digits with which the paper's net has the test error that a fully connected net has with
+    all, interpolated on log scales; its interval by the bootstrap over seeds.
+    Rule: (a) on all the digits, every other net has a higher test error than the paper's; (b) the share is below 1
+    against the best fully connected net, (c) against the paper's own, 256-40-10, with 95% certainty.
+
+    The first rule asked whether half the digits suffice, and turned on 6.17 against 6.09% without an error. The shares
+    were 0.56 [0.48, 0.69] and 0.28 [0.25, 0.31] on those runs. Only the last two nets had rates of their own.
     """
     number, section = 12, '5, 5.1'
     words = 'unconstrained nets generalize badly; constraints reduce the training data needed'
-    front = PART, 'unconstrained nets generalize worse, but were not found to need twice the data'
+    before, surprise = PART, True
     settings = {(name, part, rate): changed(recipe, {}, {'rate': rate, 'passes': PASSES * part}, part=part)
-                for name, recipe in NETS.items() for part in PARTS
-                for rate in (RATES if name in TUNED else (recipe['training']['rate'],))}
+                for name, recipe in NETS.items() for part in PARTS for rate in RATES}
+    grids = [[(name, 1, rate) for rate in RATES] for name in NETS]
 
-    def rate(self, found, name):
-        """The rate of a net on any part of the digits: fitted, or the best on all of them."""
-        if name not in TUNED:
-            return NETS[name]['training']['rate']
-        return best(found, [(name, 1, rate) for rate in RATES])[2]
+    def then(self, best):
+        name, _, rate = best
+        return [(name, part, rate) for part in PARTS], 10 if name in SLOW else None
 
-    def jobs(self, found, seeds):
-        jobs = grid([(name, 1, rate) for name in TUNED for rate in RATES], seeds)
-        for name in NETS:
-            try:
-                rate = self.rate(found, name)
-            except Missing:
-                continue
-            jobs += [((name, part, rate), seed) for part in PARTS for seed in (seeds[:5] if name in TUNED else seeds)]
-        return jobs
-
-    def errors(self, found, name, part=1):
-        return values(found[name, part, self.rate(found, name)], 'test_error')
+    def errors(self, found, name):
+        """Test errors of a net at its rate, by part."""
+        keys, _ = self.then(self.best(found, self.grids[list(NETS).index(name)]))
+        return [values(found[key], 'test_error') for key in keys]
 
     def verdict(self, found):
-        errors = {part: self.errors(found, 'paper', part) for part in PARTS[::-1]}
-        others = {name: self.errors(found, name) for name in NETS if name != 'paper'}
-        full = min(statistics.fmean(other) for name, other in others.items() if name != 'unshared')
-        fewest = next((part for part in PARTS if statistics.fmean(errors[part]) <= full), None)
-        return ("test error: the paper's net " + ', '.join(f'{pm(errors[part], 1)}% on 1/{part}' for part in errors)
-                + '; on all, ' + ', '.join(f'{name} {pm(other, 1)}%' for name, other in others.items())
-                + f'; the best fully connected net is met with {f"1/{fewest}" if fewest else "none"} of the digits',
-                verdict(all(differ(other, errors[1]) > 0 for other in others.values()), bool(fewest) and fewest >= 2))
+        errors = {name: self.errors(found, name) for name in NETS}
+        ours, others = errors['paper'], {name: errors[name][-1] for name in NETS if name != 'paper'}
+        best = min((name for name in others if name != 'unshared'), key=lambda name: statistics.fmean(others[name]))
+        worse = {name: below(ours[-1], other) for name, other in others.items()}
+        parts = {'less constrained nets have a higher test error': all(worse.values()) or (
+            False if False in worse.values() else None)}
+        words = []
+        for name, label in ((best, f'the best of them ({best})'), ('256-40-10', "the paper's")):
+            share, low, high = shares(ours, others[name])
+            parts[f'it needs fewer digits than {label}'] = True if high < 1 else False if low > 1 else None
+            words.append(f'of {label} with {share:.2f} [{low:.2f}, {high:.2f}]')
+        return ("test error: the paper's net " + ', '.join(
+            f'{pm(error, 1)}% on 1/{part}' for part, error in zip(PARTS[::-1], ours[::-1])) + '; on all, ' + ', '.join(
+            f'{name} {pm(other, 1)}%' for name, other in others.items())
+            + '; it has the error of fully connected nets, ' + ', '.join(words) + ' of the digits', parts)
 
     def picture(self, found):
         """Test error against the number of training digits, for the nets."""
@@ -106,7 +129,7 @@ class Constraints(Claim):
         fig, ax = canvas(4.4)
         digits, ends = [7291 // part for part in PARTS], {}
         for name, color, marker in zip(NETS, COLORS, 'oDv^s<X>'):
-            mean, sd, *_ = zip(*(runs.mean_sd(self.errors(found, name, part)) for part in PARTS))
+            mean, sd, *_ = zip(*map(runs.mean_sd, self.errors(found, name)))
             ax.errorbar(digits, mean, sd, color=color, marker=marker, markersize=5, capsize=3, elinewidth=0.8)
             ends[{'paper': "the paper's net", 'unshared': "the paper's windows, unshared",
                   'two hidden': '256-60-30-10'}.get(name, name)] = (digits[-1], mean[-1]), color
@@ -117,29 +140,43 @@ class Constraints(Claim):
         return png(fig, 'claims.csv')
 
 
+def shares(ours, other, resamples=2000):
+    """
+    (share, low, high): the share of the digits with which our mean error comes down to the mean of other; inf if it
+    does not. ours has the errors for each of PARTS.
+    """
+    def share(ours, level):
+        return math.exp(crossing([-math.log(part) for part in PARTS], ours, level))
+    rng = np.random.default_rng(0)
+
+    def resample(errors):
+        return rng.choice(errors, (resamples, len(errors))).mean(1)
+    drawn = sorted(map(share, zip(*map(resample, ours)), resample(other)))
+    return (share([*map(statistics.fmean, ours)], statistics.fmean(other)), drawn[round(0.025 * resamples)],
+            drawn[round(0.975 * resamples)])
+
+
 NINE = 9.0              # % rejected
 
 
 class LeNet1(Claim):
     """
-    That net (lenet1.py): 30 passes by Newton's method, the rate tuned on training MSE, 5 seeds. It was also trained on
+    That net (lenet1.py): 30 passes by Newton's method, the rate tuned on training MSE, 10 seeds. It was also trained on
     2,549 printed digits, which are lost.
 
-    Rule: holds if the mean rejection is at most 9%, or above it by at most two standard deviations over seeds; holds in
-    part if it is below the 12.1% of the paper's net.
+    Rule: (a) the mean rejection is at most 9%, or above it by at most two standard deviations over seeds; (b) it is
+    below the 12.1% of the paper's net.
     """
     number, section = 13, '5.1'
     words = '"100,000 connections and 2600 free parameters recently achieved 9% rejection for 1% error rate"'
-    front = HOLDS, 'the net of 2,600 free parameters, later called LeNet-1, rejects 9%'
-    seeds = range(5)
+    seeds = 10
     settings = {rate: changed(nets.recipe('lenet1'), {}, {'passes': 30, 'rate': rate}) for rate in RATES}
     grids = [list(settings)]
 
     def verdict(self, found):
-        rows = found[best(found, list(self.settings))]
-        mean, sd, n, _ = runs.mean_sd(values(rows, 'rejection'))
-        if n < 2:
-            raise Missing('runs')
-        met = HOLDS if mean <= NINE + 2 * sd else PART if mean < repro.PAPER['rejection'] else NOT
+        rows = found[self.best(found, list(self.settings))]
+        mean, sd, *_ = runs.mean_sd(values(rows, 'rejection'))
         return (f'98,442 connections, 2,578 free parameters, asserted; rejected {pm(values(rows, "rejection"), 1)}%, '
-                f'test error {pm(values(rows, "test_error"))}%, training error {pm(values(rows, "train_error"))}%', met)
+                f'test error {pm(values(rows, "test_error"))}%, training error {pm(values(rows, "train_error"))}%',
+                {'rejects 9%, within two standard deviations': mean <= NINE + 2 * sd,
+                 "rejects less than the paper's net": mean < repro.PAPER['rejection']})

@@ -1,103 +1,106 @@
 """Claims 5 and 8: the stochastic gradient, and why it converges so fast."""
-import itertools
 import math
 import statistics
 
-from experiments.claims.claim import (HOLDS, PAPER, PART, SIXTEENTH, Claim, best, changed, crossing, curves, differ,
-                                      grid, pm, verdict)
-from experiments.markdown import Missing
+from scipy import stats
+
+import repro
+from experiments.claims.claim import PAPER, PART, SIXTEENTH, SURE, Claim, below, changed, crossing, curves, gap, pm
 from repro import PASSES
 
-LONG = 2000             # passes of the true gradient
-SHORT = 300             # passes of its tuning
+LEVEL = 4 * repro.PAPER['train_loss']
 FASTER = 10             # times: "much"
-AT = {'true': [1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000],
-      'stochastic': [*range(1, 33), *range(34, 65, 2), *range(72, 129, 8), *range(144, 16 * PASSES + 1, 16)]}
-XS = {'true': AT['true'], 'stochastic': [n / SIXTEENTH for n in AT['stochastic']]}      # passes over the data
+AT = {'stochastic': [*range(1, 33), *range(34, 65, 2), *range(72, 129, 8), *range(144, 16 * PASSES + 1, 16)],
+      'true': [1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000]}
+XS = {'stochastic': [n / SIXTEENTH for n in AT['stochastic']], 'true': AT['true']}      # passes over the data
 RATES = {('stochastic', 'sgd'): (0.02, 0.05, 0.1, 0.2, 0.5),
          ('stochastic', 'newton'): (0.001, 0.002, 0.005, 0.01, 0.02),
          ('true', 'sgd'): (0.1, 0.2, 0.5, 1.0, 2.0, 5.0), ('true', 'newton'): (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)}
-HOW = {'stochastic': ({}, {'chunks': SIXTEENTH, 'at': AT['stochastic']}),
-       'true': ({'batch': True, 'passes': LONG}, {'at': AT['true']}),
-       'true, short': ({'batch': True, 'passes': SHORT}, {'at': AT['true']})}
+LONG = {'stochastic': {'chunks': SIXTEENTH, 'at': AT['stochastic']}, 'true': {'at': AT['true']}}
+LABEL = {'sgd': 'one rate', 'newton': "Newton's rates"}
 
 
 class Stochastic(Claim):
     """
     An update after each pattern, by the stochastic gradient, against an update after each pass, by the gradient of all
     patterns, each at its own best rate; with one rate for all weights, and with Newton's rates. The stochastic gradient
-    has 23 passes, the true gradient 2,000 (its rate is tuned over 300) and 5 seeds. "Robust" is taken to be the test
-    error at the same training MSE, the lowest that every run of both reaches.
+    has 23 passes, the true gradient 2,000 (its rate is tuned over 300) and 20 seeds. Both are compared where the
+    training MSE has come down to 1e-2, four times the paper's.
 
-    Rule, for one rate and for Newton's: (a) the stochastic gradient needs at most a tenth of the passes to reach that
-    training MSE; (b) its test error there is lower. All four: holds; none: does not hold.
+    Rule, for one rate and for Newton's: (a) the median run of the stochastic gradient needs at most a tenth of the
+    passes. "Robust" has two readings: (b) its test error there is lower; (c) it does not get stuck: more of its runs
+    come to that MSE at all (Fisher's exact test).
+
+    The first rule had 5 seeds, (a) and (b), at the lowest MSE that all runs come to. A single run of the true gradient
+    that got stuck set it to 0.13, where test errors are about 40%. Without that run the true gradient was the better
+    one at 1e-2, 5.88 against 6.38%, with Newton's rates 6.00 against 6.55%, and it got stuck in 1 run of 5.
     """
     number, section = 5, '4'
     words = 'the stochastic gradient converges much faster than the true gradient, to more robust solutions'
-    front = PART, 'the stochastic gradient is much faster, but its solutions are not more robust'
-    settings = {(how, method, rate): changed(PAPER, {}, {'optimizer': method, 'rate': rate, **training}, **own)
-                for how, (training, own) in HOW.items()
-                for method in ('sgd', 'newton') for rate in RATES[how.removesuffix(', short'), method]}
+    before, surprise = PART, True
+    settings = {(how, method, rate, 'long'): changed(
+        PAPER, {}, {'optimizer': method, 'rate': rate, **({'batch': True, 'passes': 2000} if how == 'true' else {})},
+        **LONG[how]) for (how, method), rates in RATES.items() for rate in rates}
+    settings |= {('true', method, rate, 'short'): changed(
+        PAPER, {}, {'optimizer': method, 'rate': rate, 'batch': True, 'passes': 300})
+        for method in LABEL for rate in RATES['true', method]}
+    grids = [[(how, method, rate, 'short' if how == 'true' else 'long') for rate in rates]
+             for (how, method), rates in RATES.items()]
 
-    def best(self, found, gradient, method):
-        """The key with the best rate."""
-        tuned = 'true, short' if gradient == 'true' else gradient
-        *_, rate = best(found, [(tuned, method, rate) for rate in RATES[gradient, method]])
-        return gradient, method, rate
+    def then(self, best):
+        how, method, rate, _ = best
+        return [(how, method, rate, 'long')], 20 if how == 'true' else None
 
-    def jobs(self, found, seeds):
-        jobs = [job for key in self.settings if key[0] != 'true' for job in grid([key], seeds)]
-        for gradient, method in RATES:
-            try:
-                key = self.best(found, gradient, method)
-            except Missing:
-                continue
-            jobs += [(key, seed) for seed in (seeds[:5] if gradient == 'true' else seeds)]
-        return jobs
+    def winners(self, found):
+        """{(how, method): its key at the best rate}."""
+        return {how: self.then(self.best(found, keys))[0][0] for how, keys in zip(RATES, self.grids)}
 
     def verdict(self, found):
-        parts, words = [], []
-        for method in ('sgd', 'newton'):
-            keys = {gradient: self.best(found, gradient, method) for gradient in XS}
-            mse, error = ({gradient: curves(found[key], name) for gradient, key in keys.items()}
-                          for name in ('train_loss', 'test_error'))
-            level = max(min(curve) for both in mse.values() for curve in both)
-            passes = {gradient: [crossing(XS[gradient], m, level) for m in mse[gradient]] for gradient in XS}
-            errors = {gradient: [*map(crossing, error[gradient], mse[gradient], itertools.repeat(level))]
-                      for gradient in XS}
-            parts += [statistics.fmean(passes['stochastic']) * FASTER <= statistics.fmean(passes['true']),
-                      differ(errors['stochastic'], errors['true']) < 0]
-            ends = ', '.join(f'{end:.1e}' for end in sorted(curve[-1] for curve in mse['true']))
-            words.append(
-                f'{"Newton" if method == "newton" else "one rate"}: to a training MSE of {level:.1e} stochastic '
-                f'{pm(passes["stochastic"], 1)} passes, true {pm(passes["true"], 0)}; test error there '
-                f'{pm(errors["stochastic"])}% and {pm(errors["true"])}% (rates {keys["stochastic"][2]}, '
-                f'{keys["true"][2]}; the runs of the true gradient end at {ends}, and the highest sets the MSE)')
-        return '; '.join(words), verdict(*parts)
+        parts, words, winners = {}, [], self.winners(found)
+        for method, label in LABEL.items():
+            passes, errors, stuck, medians = [], [], [], []
+            for how in XS:
+                mse, error = (curves(found[winners[how, method]], name) for name in ('train_loss', 'test_error'))
+                to = [crossing(XS[how], m, LEVEL) for m in mse]
+                there = [n < math.inf for n in to]
+                passes.append([n for n in to if n < math.inf])
+                errors.append([crossing(e, m, LEVEL) for e, m, yes in zip(error, mse, there) if yes])
+                stuck.append((there.count(False), there.count(True)))
+                medians.append(statistics.median(to))
+            told = min(map(len, errors)) > 1
+            surely = stats.fisher_exact(stuck).pvalue < SURE
+            parts |= {f'much faster ({label})': medians[0] < math.inf and medians[0] * FASTER <= medians[1],
+                      f'lower test error at the same MSE ({label})': below(*errors) if told else None,
+                      f'stuck more rarely ({label})': stuck[0][0] < stuck[1][0] if surely else None}
+            rates = [winners[how, method][2] for how in XS]
+            words.append(f'{label}, to a training MSE of {LEVEL:g}: stochastic {pm(passes[0], 1)} passes, true '
+                         f'{pm(passes[1], 0)} (rates {rates[0]:g} and {rates[1]:g}); {stuck[0][0]} of {sum(stuck[0])} '
+                         f'and {stuck[1][0]} of {sum(stuck[1])} runs do not come to it; test error there '
+                         f'{pm(errors[0])}% and {pm(errors[1])}%' + (f', difference {gap(*errors)}' if told else ''))
+        return '; '.join(words), parts
 
     def picture(self, found):
         """Training MSE and test error against passes: each run of either gradient, and the medians."""
         import numpy as np
 
-        from experiments.style import BLUE, ORANGE, canvas, png, ticks
+        from experiments.style import BLUE, GRAY, ORANGE, canvas, png, ticks
         fig, axes = canvas(3.8, 1, 2)
-        for gradient, method in RATES:
-            key = self.best(found, gradient, method)
-            xs, n = XS[gradient], len(curves(found[key], 'train_loss'))
-            color, style = ORANGE if method == 'newton' else BLUE, '--' if gradient == 'true' else '-'
-            kind = f'{"Newton, rate" if method == "newton" else "single rate,"} {key[2]}'
+        for (how, method), key in self.winners(found).items():
+            color, style = ORANGE if method == 'newton' else BLUE, '--' if how == 'true' else '-'
             for ax, name in zip(axes, ('train_loss', 'test_error')):
-                for curve in curves(found[key], name):
-                    ax.plot(xs, curve, color=color, linewidth=0.6, alpha=0.5)
-                ax.plot(xs, np.median(curves(found[key], name), 0), style, color=color, linewidth=2.2,
-                        label=f'{gradient} gradient, {kind}: {n} runs')
+                runs = np.array(curves(found[key], name))
+                ax.plot(XS[how], runs.T, color=color, linewidth=0.6, alpha=0.5)
+                ax.plot(XS[how], np.median(runs, 0), style, color=color, linewidth=2.2,
+                        label=f'{how} gradient, {LABEL[method]}, {key[2]:g}: {len(runs)} runs')
         for ax, title in zip(axes, ('training MSE', 'test error, %')):
             ax.set(xscale='log', yscale='log', xlabel='passes over the data', title=title)
             ticks(ax.xaxis, 0.1, 1, 10, 100, 1000)
+        axes[0].axhline(LEVEL, color=GRAY, linewidth=0.8, linestyle=':')
         ticks(axes[0].yaxis, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
         ticks(axes[1].yaxis, 5, 10, 20, 50, 100)
-        fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=2, alignment='left',
-                   title='thin lines: single runs; bold: their median')
+        bold = [line for line in axes[0].get_lines() if not line.get_label().startswith('_')]
+        fig.legend(handles=bold, loc='outside lower center', ncols=2, alignment='left',
+                   title=f'thin lines: single runs; bold: their median; dotted: {LEVEL:g}, where both are compared')
         return png(fig, 'claims.csv')
 
 
@@ -118,7 +121,6 @@ class Redundancy(Claim):
     """
     number, section = 8, '5'
     words = 'convergence is extremely quick, in part by the "high redundancy of real data"'
-    front = HOLDS, 'convergence is quick, as the data is redundant'
     settings = {f'1/{part}': changed(PAPER, {}, {'passes': 8}, chunks=SIXTEENTH // part, at=AT_8)
                 for part in (1, 2, 4, 8, 16)}
 
@@ -127,10 +129,11 @@ class Redundancy(Claim):
                         for level in TO] for key in self.settings}
         words = [f'{key} ' + ' and '.join(f'{n:.2f}' if math.isfinite(n) else 'not in every run' for n in passes)
                  for key, passes in needed.items()]
-        soon = needed['1/8'][0] < math.inf and needed['1/8'][0] <= 1.25 * needed['1/1'][0]
         return ('passes over all the digits, or as many presentations of a part, to '
                 + ' and '.join(f'{n:g}%' for n in TO) + ' test error: ' + ', '.join(words),
-                verdict(needed['1/1'][1] <= 1, soon))
+                {'10% test error within one pass': needed['1/1'][1] <= 1,
+                 'an eighth of the digits leads to 20% as soon as all do':
+                     needed['1/8'][0] < math.inf and needed['1/8'][0] <= 1.25 * needed['1/1'][0]})
 
     def picture(self, found):
         """Test error against presentations, for parts of the digits."""

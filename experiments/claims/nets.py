@@ -117,8 +117,10 @@ class Net(nn.Module):
 
 
 def recipe(kind):
-    """`paper` for another net: one of claim.build's."""
+    """`paper` for another net: one of claim.KINDS. A logistic unit's targets are at the same part of its range."""
     same = {name: RECIPES['paper']['net'][name] for name in ('A', 'S', 'level', 'sqrt_fan_in')}
+    if kind == 'logistic':
+        same |= {'A': 1.0, 'S': 1.0, 'level': same['level'] / same['A']}
     return {'net': {'type': kind, **same}, 'training': RECIPES['paper']['training']}
 
 
