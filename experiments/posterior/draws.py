@@ -78,11 +78,11 @@ REMEDY = 'run: python -m experiments.posterior --draws 0-1023'
 load = functools.cache(files.load_digits)
 
 
-def settings(draws):
+def settings(draws, seed=1989):
     """The settings of some draws: [{'draw': its number, setting: value}]."""
     if not draws:
         return []
-    sobol = torch.quasirandom.SobolEngine(len(PRIOR), scramble=True, seed=1989)
+    sobol = torch.quasirandom.SobolEngine(len(PRIOR), scramble=True, seed=seed)
     points = sobol.draw(max(draws) + 1, dtype=torch.float64).numpy()     # in [0, 1)
     return [{'draw': i} | {name: value(float(u), *prior) for u, (name, prior) in zip(points[i], PRIOR.items())}
             for i in draws]
