@@ -1,15 +1,39 @@
-"""The settings of 1989: see answer.py."""
-from experiments.posterior import draws
+"""
+What was done in 1989? The settings that the paper leaves open, inferred from
+the eight results that it gives of its two nets.
+
+    python -m experiments.posterior                  # the answer
+    python -m experiments.posterior --draws 0-1023   # train these draws first
+    python -m experiments.posterior --near 1024-9999 # those not ruled out yet
+    python -m experiments.posterior.fit              # the recipe `paper`
+
+Draws that are in the file are not trained again.
+"""
+import os
+
+from experiments.posterior import answer, draws, inference
 from support import cli, runs
 
 
 def main():
     parser = cli.parser(__doc__)
-    parser.add_argument('--draws', type=cli.numbers, metavar='A-B', help='train these draws, if they are not in the file')
-    runs.add_arguments(parser, 'results/posterior.csv')
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument('--draws', type=cli.numbers, metavar='A-B', help='train these draws from the prior')
+    what.add_argument('--near', type=cli.numbers, metavar='A-B',
+                      help=f'train those of them that the first {inference.FIRST:,} draws do not rule out')
+    runs.add_arguments(parser, os.path.join('results', 'posterior.csv'))
     args = parser.parse_args()
-    draws.load('usps')                  # ends here if it is not there
-    draws.simulate(args.draws, args.out, workers=args.jobs, cluster=args.cluster)
+    where = {'workers': args.jobs, 'cluster': args.cluster}
+    if args.draws or args.near:
+        draws.load('usps')              # ends here if it is not there
+    if args.draws:
+        draws.simulate(args.draws, args.out, **where)
+    elif args.near:
+        first = inference.Emulator([row for row in draws.read(args.out) if row['draw'] < inference.FIRST])
+        left = first.left(inference.columns(draws.settings(args.near)))
+        draws.simulate([draw for draw, is_left in zip(args.near, left) if is_left], args.out, **where)
+    else:
+        print('\n\n'.join(answer.tables().values()))
 
 
 if __name__ == '__main__':

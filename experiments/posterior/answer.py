@@ -1,250 +1,273 @@
 """
-What the paper's eight results say about its settings: an emulator of the results, trained on the draws, their
-likelihood, and approximate Bayesian computation beside it.
+The answer to "what was done in 1989?": its tables and its sentence in the READMEs, and its pictures, from the draws in
+results/posterior.csv.
 """
 import functools
-import math
-import warnings
+import hashlib
+import json
+import os
 
 import numpy as np
-from scipy import linalg, stats
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from scipy import stats
 
-from experiments.compare import LECUN_UNIT
-from experiments.posterior import draws
-from experiments.posterior.draws import HALF, PRIOR, TYPICAL
-from repro import PAPER, PAPER_FC40, PASSES
+from experiments import compare
+from experiments.markdown import pm, prose, table
+from experiments.posterior import draws, fit, inference
+from experiments.posterior.draws import HALF, PRIOR
+from experiments.posterior.inference import DISTANCES, GIVEN, NAMES, PAPERS, TOLERANCES, columns, compared, size
+from experiments.style import BLACK, BLUE, GRAY, ORANGE, PALE, SKY, canvas, png
+from prepro import N_TEST, N_TRAIN
+from repro import PAPER, PASSES
+from support import files, runs
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The rules. They were written down before the draws were run. What had been seen is said in draws.py; the emulator was
-# tried on the draws of the round before.
+HERE = os.path.dirname(os.path.abspath(__file__))
+FOLDER = os.path.join(os.path.dirname(os.path.dirname(HERE)), 'results')
+ALL = 'all eight'
+LABELS = {          # {result: (in words, its factor in a table, decimals)}
+    'train_loss': ('train MSE, 1e-3', 1e3, 2), 'train_misses': ('train misses', 1, 1),
+    'test_loss': ('test MSE, 1e-3', 1e3, 1), 'test_misses': ('test misses', 1, 1),
+    'rejection': ('rejected, %', 1, 1), 'fc_train_misses': ('fully connected: train error, %', 100 / N_TRAIN, 2),
+    'fc_test_misses': ('fully connected: test error, %', 100 / N_TEST, 2),
+    'fc_rejection': ('fully connected: rejected, %', 1, 1)}
+TITLES = {'unit': 'unit', 'share': "targets / unit's range", 'damping': 'damping', 'step': 'rate / (damping + 0.001)',
+          'patterns': 'patterns for curvature', 'scheme': 'connection scheme', 'sqrt_fan_in': 'initial range',
+          'drawn_biases': 'initial biases', 'shuffled': 'constant order', 'fc_passes': 'passes, fully connected',
+          'half': 'MSE reported', 'rate': 'learning rate', 'own_step': 'rate / (damping + typical curvature)',
+          'newton': 'typical curvature / damping'}
+OPTIONS = {'unit': ('tanh', "LeCun's"), 'sqrt_fan_in': ('2.4/F', '2.4/√F'), 'drawn_biases': ('0', 'drawn'),
+           'shuffled': ('as stored', 'shuffled'), 'half': ('as it is', 'halved')}
+HYPOTHESES = {f'{words}, MSE {half}': (unit, h) for unit, words in zip(PRIOR['unit'][1:], OPTIONS['unit'])
+              for h, half in zip(HALF[1:], OPTIONS['half'])}
+KINDS = PRIOR | {'half': HALF}
 
-# {result: (how it is compared, one sd over initial weights as it is compared, the paper's, half the last digit that the
-# paper prints, the most that both nets may have to count as having learned)}. Misses are compared by their square root
-# and the others by their logarithm, in which the sd is nearly the same for good nets and bad ones. The sds are those of
-# ten seeds of about ten recipes, near the paper's results; they set the distance and the plots' units, no more.
-RESULTS = {
-    'train_loss': (np.log, 0.10, PAPER['train_loss'], 0.05e-3, 20e-3),
-    'train_misses': (np.sqrt, 0.50, PAPER['train_misses'], 0, 60),
-    'test_loss': (np.log, 0.05, PAPER['test_loss'], 0.5e-3, 70e-3),
-    'test_misses': (np.sqrt, 0.30, PAPER['test_misses'], 0, 170),
-    'rejection': (np.log, 0.11, PAPER['rejection'], 0.05, 30),
-    'fc_train_misses': (np.sqrt, 0.45, PAPER_FC40['train_error'] * 72.91, 0.05 * 72.91, 250),
-    'fc_test_misses': (np.sqrt, 0.24, PAPER_FC40['test_error'] * 20.07, 0.05 * 20.07, 230),
-    'fc_rejection': (np.log, 0.11, PAPER_FC40['rejection'], 0.05, 45)}
-NAMES = list(RESULTS)
-COMPARE, SD, PAPERS, ROUNDING, MOST = zip(*RESULTS.values())
-GIVEN = {           # what is given: the rest is predicted
-    'its two training results': ['train_loss', 'train_misses'],
-    "both nets' training results": ['train_loss', 'train_misses', 'fc_train_misses'],
-    "the convolutional net's five": NAMES[:5],
-    'all eight': NAMES}
-# The likelihood of the paper's results x, given settings s: P(both nets learn | s) N(x; m(s), t**2 (C + R)). P and the
-# means m are emulated; C is the covariance of the emulator's errors on draws that it was not trained on, and so holds
-# what initial weights do and what the emulator does not know; R is the variance that the paper's rounding adds. With the
-# tolerance t above 1 the paper's nets may differ from ours in more than that: in digits that were not deslanted, say.
-# The answer is that of 1, and the others show how it depends on that.
-TOLERANCES = 1.0, 1.5, 2.0, 3.0
-# ABC, which needs no emulator, keeps the draws that are within this many sds of the paper in every result.
-DISTANCES = 2.0, 3.0, 4.0
-# Draws are run in two waves (history matching: Craig et al. 1997): 1,024 from the prior; then the points of the same
-# sequence that the emulator does not rule out: those with P above 1/10 and, with the MSE as it is or halved, every
-# mean within CUTOFF sds, of C + R, of the paper's result. Inside that region draws of both waves are from the prior, so
-# that none needs a weight; outside it none is near the paper.
-FIRST, CUTOFF = 1024, 6.0
+
+@functools.cache
+def posterior():
+    return inference.Posterior(draws.read(os.path.join(FOLDER, 'posterior.csv')))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# the draws as numbers
+# numbers in words
 
-def columns(rows):
-    """The rows as arrays by name."""
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-
-def inputs(c):
-    """The settings as the emulator sees them (n, 14): numbers by their place in their range, from 0 to 1."""
-    def place(name, low, high):
-        return np.log(c[name] / low) / math.log(high / low)
-    patterns = np.interp(np.log(c['patterns']), np.log(PRIOR['patterns'][1:]), (0, 1/3, 2/3, 1))
-    return np.stack([c['unit'] == 'lecun', (c['share'] - 0.4) / 0.6, *(place(n, *PRIOR[n][1:]) for n in ('damping', 'step')),
-                     patterns, *(c[name] for name in ('sqrt_fan_in', 'drawn_biases', 'shuffled')),
-                     place('fc_passes', *PRIOR['fc_passes'][1:]), *(c['scheme'] == s for s in PRIOR['scheme'][1:])],
-                    1).astype(float)
+def percent(share):
+    return f'{100 * share:.0f}%' if 0.01 <= share <= 0.99 else '< 1%' if share < 0.5 else '> 99%'
 
 
-def compared(c, half=0):
-    """The eight results (n, 8) in sds from the paper's, as they are compared; half: 1 where the MSE is to be halved."""
-    def one(name, compare, sd, paper):
-        x = np.asarray(c[name]) / (1 + np.asarray(half)) if name.endswith('loss') else np.asarray(c[name])
-        return (compare(x) - compare(paper)) / sd
-    return np.stack([one(*each) for each in zip(NAMES, COMPARE, SD, PAPERS)], -1)
+def span(values, w):
+    """'0.7 [0.6, 0.8]': the median of weighted values and the 90% interval."""
+    order = np.argsort(values)
+    at = np.searchsorted(w[order].cumsum() / w.sum(), (0.05, 0.5, 0.95)).clip(max=len(w) - 1)
+    return '{1:.2g} [{0:.2g}, {2:.2g}]'.format(*values[order][at])
 
 
-def learned(c):
-    """Whether both nets of a draw learned: no result is beyond what MOST says."""
-    return np.all([c[name] <= most for name, most in zip(NAMES, MOST)], 0)
-
-
-# how far halving the MSE moves a draw
-HALVED = np.array([math.log(2) / sd if name.endswith('loss') else 0 for name, sd in zip(NAMES, SD)])
-# the variance of what the paper rounds away, uniform over the last digit that it prints
-ROUNDED = np.array([((f(x + r) - f(x - r)) / 2 / sd)**2 / 3 for f, sd, x, r in zip(COMPARE, SD, PAPERS, ROUNDING)])
+def split(p, w):
+    """{hypothesis: the weights of its points}."""
+    return {name: w * ((p.c['unit'] == unit) & (p.c['half'] == half)) for name, (unit, half) in HYPOTHESES.items()}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# the emulator
+# the tables and the sentence, each a function of the posterior
 
-class Process:
-    """A Gaussian process through points x (n, d) with values y. Its length scales are fitted to the first 300 points."""
-
-    def __init__(self, x, y):
-        self.mean, self.sd = y.mean(), y.std() or 1.0
-        y = (y - self.mean) / self.sd
-        start = ConstantKernel(10, (0.1, 1e3)) * Matern(np.ones(x.shape[1]), (0.1, 30), nu=2.5) + WhiteKernel(0.1, (1e-4, 1))
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', ConvergenceWarning)          # of settings that do not matter
-            kernel = GaussianProcessRegressor(start).fit(x[:300], y[:300]).kernel_
-        self.x, self.kernel = x, kernel.k1
-        self.inverse = linalg.inv(kernel(x))
-        self.alpha = self.inverse @ y
-        # the value minus what the process predicts for the point from all others
-        self.errors = self.sd * self.alpha / self.inverse.diagonal()
-
-    def __call__(self, x):
-        """Predictions at x (n,)."""
-        return np.concatenate([self.mean + self.sd * self.kernel(part, self.x) @ self.alpha
-                               for part in np.array_split(x, len(x) // 4096 + 1)])
-
-    def without(self, x, out):
-        """Predictions at x (n, out) of the processes through all points but one, which are `out`."""
-        return self(x)[:, None] - self.kernel(x, self.x) @ self.inverse[:, out] * self.errors[out]
+def counts(p):
+    near = p.emulator.draws['draw']
+    return prose(f'Of {len(p.rows):,} draws, in {len(near):,} both nets learned. The emulator leaves '
+                 f'{percent(len(p.c["half"]) / p.size)} of the prior.')
 
 
-class Emulator:
-    """P(both nets learn), the means of the eight results of nets that do, and their curvature's logarithm."""
-
-    def __init__(self, rows):
-        c = columns(rows)
-        good = learned(c)
-        self.draws = {name: values[good] for name, values in c.items()}
-        x, y = inputs(self.draws), compared(self.draws)
-        self.learns = Process(inputs(c), good.astype(float))
-        self.results = [Process(x, column) for column in y.T]
-        self.curvature = Process(x, np.log(self.draws['curvature']))
-        # the draws that are nearest to the paper by what the emulator predicts from all others
-        errors = np.stack([process.errors for process in self.results], 1)
-        far = np.minimum(abs(y - errors).max(1), abs(y - HALVED - errors).max(1))
-        self.errors = errors[np.argsort(far)[:200]]
-        self.covariance = self.errors.T @ self.errors / len(self.errors) + np.diag(ROUNDED)
-
-    def __call__(self, c):
-        """(P (n,), means (n, 8)) for settings c."""
-        x = inputs(c)
-        return self.learns(x).clip(1e-6, 1), np.stack([process(x) for process in self.results], 1)
-
-    def left(self, c):
-        """Whether settings c are not ruled out."""
-        left, sds = self.learns(inputs(c)) > 0.1, np.sqrt(self.covariance.diagonal())
-        _, means = self({name: values[left] for name, values in c.items()})
-        left[left] = np.any([np.all(abs(means - h * HALVED) <= CUTOFF * sds, 1) for h in HALF[1:]], 0)
-        return left
+def hypotheses(p):
+    """The unit and the factor 1/2, by what is given, and by tolerance given all eight results."""
+    cases = {given: p.weights(given)[0] for given in GIVEN}
+    cases[f'{ALL}, and 23 passes of both nets'] = cases[ALL] * (p.c['fc_passes'] == PASSES)
+    cases |= {f'{ALL}, tolerance {t:g}': p.weights(ALL, t)[0] for t in TOLERANCES[1:]}
+    shares = [{name: part.sum() / w.sum() for name, part in split(p, w).items()} for w in cases.values()]
+    rows = [[name, *(percent(share[name]) for share in shares), span(p.c['level'], split(p, cases[ALL])[name])]
+            for name in HYPOTHESES]
+    return table(['given', *cases, f'targets ±, given {ALL}'],
+                 rows + [['effective sample size', *(f'{size(w / w.sum()):.0f}' for w in cases.values()), '']])
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# the posterior
-
-class Posterior:
-    """Points of the prior that are not ruled out, each with its MSE as it is and halved, to be weighted."""
-
-    def __init__(self, rows, n=2**17):
-        self.rows, self.emulator = rows, Emulator(rows)
-        prior = columns(draws.settings(range(n), seed=1990))             # another sequence than the draws'
-        left = self.emulator.left(prior)
-        c = {name: np.tile(values[left], 2) for name, values in prior.items()}
-        c['half'] = np.repeat(HALF[1:], left.sum())
-        self.learns, self.means = self.emulator(c)
-        self.means -= c['half'][:, None] * HALVED
-        c['level'] = c['share'] * np.where(c['unit'] == 'lecun', LECUN_UNIT['A'], 1.0)
-        c['rate'] = c['step'] * (TYPICAL + c['damping'])
-        c['curvature'] = np.exp(self.emulator.curvature(inputs(c)))
-        c['own_step'] = c['rate'] / (c['damping'] + c['curvature'])
-        self.c, self.size = c, 2 * n
-
-    def weights(self, given='all eight', tolerance=1.0, paper=None, means=None):
-        """The weight of each point, given the paper's results (or those of a draw, as compared), and the evidence."""
-        i = [NAMES.index(name) for name in GIVEN[given]]
-        r = ((np.zeros(8) if paper is None else paper) - (self.means if means is None else means))[:, i]
-        covariance = tolerance**2 * self.emulator.covariance[np.ix_(i, i)]
-        w = self.learns * stats.multivariate_normal(cov=covariance).pdf(r)
-        return w / w.sum(), w.sum() / self.size
-
-    def papers(self, n=400):
-        """The (draws, half) that are nearest to the paper, to play it: numbers among the emulator's draws."""
-        c = self.emulator.draws
-        far = np.concatenate([abs(compared(c, h)).max(1) for h in HALF[1:]])
-        nearest = np.argsort(far, kind='stable')[:n]
-        return nearest % len(c['draw']), nearest // len(c['draw']), far[nearest].max()
-
-    def calibration(self, given='all eight', n=400):
-        """
-        Draws play the paper, each inferred from the others: simulation-based calibration (Talts et al. 2018). {setting:
-        the posterior's probability below the true value, uniform if the inference works}, for numbers; {setting: (the
-        probability of the true option, what it should be on average)} for choices.
-        """
-        which, half, _ = self.papers(n)
-        c, x = self.emulator.draws, inputs(self.c)
-        means = np.stack([process.without(x, which) for process in self.emulator.results], -1).astype(np.float32)
-        ranks = {name: [] for name in (*PRIOR, 'half')}
-        truth = {name: c[name][which] for name in PRIOR} | {'half': half}
-        seen = compared(c)[which] - half[:, None] * HALVED
-        for k in range(len(which)):
-            w, _ = self.weights(given, 1.0, seen[k], means[:, k] - self.c['half'][:, None] * HALVED)
-            for name, values in truth.items():
-                if (PRIOR | {'half': HALF})[name][0] == 'one of':
-                    shares = [w[self.c[name] == option].sum() for option in (PRIOR | {'half': HALF})[name][1:]]
-                    ranks[name].append((w[self.c[name] == values[k]].sum(), sum(s**2 for s in shares)))
-                else:
-                    ranks[name].append(w[self.c[name] < values[k]].sum() + w[self.c[name] == values[k]].sum() / 2)
-        return {name: np.array(found) for name, found in ranks.items()}
+def settings(p):
+    """Prior and posterior of each setting."""
+    weights, rows = [p.weights(given)[0] for given in list(GIVEN)[1::2]], []
+    for name in (*KINDS, 'rate', 'own_step', 'newton'):
+        kind, *values = KINDS.get(name, ('derived',))
+        if kind == 'one of':
+            rows += [[f'{TITLES[name]}: {words}', percent(1 / len(values)),
+                      *(percent(w[p.c[name] == value].sum()) for w in weights)]
+                     for value, words in zip(values, OPTIONS.get(name, values))]
+        else:
+            rows.append([TITLES[name], f'{values[0]:g} to {values[1]:g}' if values else '',
+                         *(span(p.c[name], w) for w in weights)])
+    return table(['setting', 'prior', *(f'given {given}' for given in list(GIVEN)[1::2])], rows)
 
 
-def size(w):
-    """The effective sample size of weights that sum to 1."""
-    return 1 / (w**2).sum()
+def predictions(p):
+    """What follows for the other results from the training results alone."""
+    givens = {given: p.predictive(given) for given in list(GIVEN)[:2]}
+
+    def cell(values, paper, factor, decimals):
+        low, middle, high = (f'{v * factor:.{decimals}f}' for v in np.quantile(values, (0.05, 0.5, 0.95)))
+        return f'{middle} [{low}, {high}], quantile {(values < paper).mean():.2f}'
+    rows = [[label, f'{paper * factor:.{decimals}f}',
+             *(cell(given[name], paper, factor, decimals) if name in given else 'given' for given in givens.values())]
+            for (name, (label, factor, decimals)), paper in zip(LABELS.items(), PAPERS)]
+    return table(['', 'the paper', *(f'given {given}' for given in givens)], rows)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Checks of the emulator. On draws that it was not trained on: Emulator.errors and Posterior.calibration. The latter passes
-# if the ranks are uniform by a Kolmogorov-Smirnov test with p > 0.01 for each number, and the true options have the
-# probability that they should have to within 2.5 standard errors; if it does not, the answer is wrong where it says so.
-
-def point(recipe):
-    """The settings of a recipe of repro.py's form as those of a draw; None if it is not one that the prior knows."""
-    net, training = recipe['net'], recipe['training']
-    scheme = [name for name, table in draws.TABLES.items() if table == net.get('table')]
-    inside = (training['optimizer'], training['passes'], net['out_bias']) == ('newton', PASSES, 0) and scheme
-    if not inside or not set(training) <= {'optimizer', 'passes', 'rate', 'damping', 'patterns'}:
-        return None
-    row = {'unit': 'lecun' if net['A'] == LECUN_UNIT['A'] else 'tanh', 'share': net['level'] / net['A'],
-           'damping': training['damping'], 'step': training['rate'] / (TYPICAL + training['damping']),
-           'patterns': training['patterns'], 'scheme': scheme[0], 'sqrt_fan_in': int(net['sqrt_fan_in']),
-           'drawn_biases': 0, 'shuffled': 0, 'fc_passes': PASSES}
-    ranges = {name: values for name, (kind, *values) in PRIOR.items() if kind in ('uniform', 'log-uniform')}
-    return row if all(low <= row[name] <= high for name, (low, high) in ranges.items()) else None
+def emulation(p):
+    """How far the emulator is from draws that it was not trained on, and from recipes of compare.csv."""
+    recipes = {name: recipe for name, (_, recipe) in compare.RECIPES.items()}
+    seen = inference.against_recipes(p.emulator, recipes, compare.read(os.path.join(FOLDER, 'compare.csv')))
+    gaps = np.array([measured - emulated for measured, emulated in seen.values()])
+    cells = [*(f'{gap:.2f}' for gap in np.sqrt((gaps**2).mean(0))), '', '', '']
+    return table(['typical error, in sds over initial weights', 'single draws', f'the means of {len(seen)} recipes'],
+                 [[label, f'{error:.2f}', cell] for (label, *_), error, cell in zip(
+                     LABELS.values(), np.sqrt((p.emulator.errors**2).mean(0)), cells)])
 
 
-def against_recipes(emulator, recipes, rows):
+def calibration(p):
+    """How well draws that play the paper are inferred."""
+    rows = []
+    for name, ranks in p.calibration().items():
+        if KINDS[name][0] == 'one of':
+            (true, expected), error = ranks.mean(0), stats.sem(ranks[:, 0] - ranks[:, 1])
+            rows.append([TITLES[name], '', '', f'{true:.3f}, should have {expected:.3f} ± {error:.3f}'])
+        else:
+            inside = ((0.05 <= ranks) & (ranks <= 0.95)).mean()
+            rows.append([TITLES[name], percent(inside), f'{stats.kstest(ranks, "uniform").pvalue:.2g}', ''])
+    return table(['', 'in the 90% interval', 'ranks uniform, p', 'probability of the true option'], rows)
+
+
+def abc(p):
+    """The draws near the paper in all eight results, without an emulator."""
+    c = columns(p.rows)
+    far, rows = np.stack([abs(compared(c, half)).max(1) for half in HALF[1:]]), []
+    for distance in DISTANCES:
+        found = [int(((far[half] <= distance) & (c['unit'] == unit)).sum()) for unit, half in HYPOTHESES.values()]
+        rows.append([f'{distance:g} sds', sum(found), *found])
+    return table(['every result within', 'draws', *HYPOTHESES], rows)
+
+
+def fitted(_):
+    """The fit of `paper`: the best points of each method."""
+    points = fit.points(runs.read_rows(os.path.join(FOLDER, 'fit.csv'), fit.KEY, fit.VALUES, fit.WORDS))
+    rows = [['the paper', '', '', f'{PAPER["train_loss"] * 1000:g}', PAPER['train_misses'], '']]
+    for method in 'newton', 'sgd':
+        rows += [[optimizer, f'{damping:g}' if damping else '', f'{rate:g}',
+                  pm([v * 1000 for v in found['train_loss']]), pm(found['train_misses'], 1), f'{far:.3f}']
+                 for far, optimizer, damping, rate, found in [one for one in points if one[1] == method][:4]]
+    return table(['', 'damping', 'rate', 'train MSE, 1e-3, halved', 'train misses', 'distance'], rows)
+
+
+def finding(p):
+    """The answer in three sentences, for the front page."""
+    cases = [p.weights(given, t)[0] for given, t in ((ALL, 1), (list(GIVEN)[2], 1), (ALL, 2))]
+    shares = {name: [split(p, w)[name].sum() for w in cases] for name in HYPOTHESES}
+    first, second = sorted(shares, key=lambda name: -shares[name][0])[:2]
+    (a, a_five, a_wide), (b, b_five, b_wide) = (map(percent, shares[name]) for name in (first, second))
+    level = span(p.c['level'], split(p, cases[0])[first])
+    printed = percent(cases[0][p.c['sqrt_fan_in'] == 0].sum())
+    return prose(
+        f'**[What was done in 1989?](results/README.md#what-was-done-in-1989)** The eight results speak for {first} '
+        f'({a}, targets ±{level}) over {second} ({b}), and for the initial range 2.4/F, as printed ({printed}). '
+        f'Without the fully connected net it is {a_five} to {b_five}; if the nets of 1989 may differ from ours by twice '
+        f'as much as initial weights do, {a_wide} to {b_wide}. The learning rate is known only together with the '
+        'damping; the connection scheme, the patterns for the curvature, the initial biases and the order are not.')
+
+
+BLOCKS = {'posterior_finding': finding, 'posterior_counts': counts, 'posterior_hypotheses': hypotheses,
+          'posterior_settings': settings, 'posterior_predictions': predictions, 'posterior_emulator': emulation,
+          'posterior_abc': abc, 'posterior_calibration': calibration, 'posterior_fit': fitted}
+
+
+@functools.cache
+def tables():
     """
-    The emulator beside runs that it has not seen, over ten seeds: {recipe: (mean of the runs, the emulator's mean, both
-    in sds from the paper, for the convolutional net's five results)}. recipes: {name: recipe}; rows: of compare.csv.
+    {mark in a README: its text}. They take a minute, so they are kept in results/posterior.json with a hash of what
+    they are made of, and made anew when that has changed.
     """
-    found = {}
-    for name, recipe in recipes.items():
-        these = [row for row in rows if (row['recipe'], row['dataset']) == (name, 'usps')]
-        if point(recipe) and these:
-            runs = {result: np.array([row.get(result, 1) for row in these]) for result in NAMES}
-            found[name] = compared(runs)[:, :5].mean(0), emulator(columns([point(recipe)]))[1][0, :5]
-    return found
+    path = os.path.join(FOLDER, 'posterior.json')
+    sources = [os.path.join(HERE, name) for name in ('draws.py', 'inference.py', 'fit.py', 'answer.py')]
+    sources += [os.path.join(FOLDER, name) for name in ('posterior.csv', 'fit.csv', 'compare.csv')]
+    digest = hashlib.sha256(b''.join(files.read_file(name, draws.REMEDY) for name in sources)).hexdigest()
+    found = json.loads(files.read_file(path, draws.REMEDY)) if os.path.exists(path) else {}
+    if found.get('sources') != digest:
+        found = {'sources': digest, 'tables': {mark: block(posterior()) for mark, block in BLOCKS.items()}}
+        files.write_file(path, json.dumps(found, indent=1, ensure_ascii=False).encode())
+    return found['tables']
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the pictures, {file in results/: a function that gives its bytes}
+
+COLORS = dict(zip(HYPOTHESES, (BLUE, SKY, GRAY, ORANGE)))
+
+
+def draw_odds():
+    """The unit and the factor 1/2, by what is given and by tolerance."""
+    p, left = posterior(), 0.0
+    cases = [*((given, 1.0) for given in GIVEN), *((ALL, t) for t in TOLERANCES[1:])]
+    weights = [p.weights(*case)[0] for case in cases]
+    fig, ax = canvas(2.6)
+    for name in HYPOTHESES:
+        shares = np.array([split(p, w)[name].sum() for w in weights])
+        ax.barh(range(len(cases)), shares, left=left, color=COLORS[name], label=name)
+        left = left + shares
+    ax.set_yticks(range(len(cases)), [given + (f', tolerance {t:g}' if t > 1 else '') for given, t in cases])
+    ax.invert_yaxis()
+    ax.set(xlim=(0, 1), xlabel='probability, given')
+    fig.legend(*ax.get_legend_handles_labels(), loc='outside lower center', ncols=4)
+    return png(fig)
+
+
+def draw_posterior(bins=8):
+    """Prior and posterior of each setting: bars for a choice, steps for a number."""
+    p, which = posterior(), dict(zip((list(GIVEN)[1], ALL), (BLUE, ORANGE)))
+    prior = columns(draws.settings(range(4096)))
+    fig, axes = canvas(6.4, 3, 4, sharey=True)
+    for ax, name in zip(axes.flat, (*KINDS, 'newton')):
+        kind, *values = KINDS.get(name, ('log-uniform', 0.01, 10))
+        choice, log = kind == 'one of', 'log' in kind
+        at = np.arange(len(values) if choice else bins)
+        edges = None if choice else (np.geomspace if log else np.linspace)(*values, bins + 1)
+        if name != 'newton':
+            ax.bar(at, 1 / len(at) if choice else np.histogram(prior[name], edges)[0] / len(prior[name]),
+                   0.9 if choice else 1.0, color=PALE, label='prior')
+        for side, (given, color) in zip((-1, 1), which.items()):
+            w, look = p.weights(given)[0], {'color': color, 'label': f'given {given}'}
+            if choice:
+                ax.bar(at + 0.18 * side, [w[p.c[name] == value].sum() for value in values], 0.3, **look)
+            else:
+                shares = np.histogram(p.c[name].clip(*values), edges, weights=w)[0]
+                ax.stairs(shares, np.arange(bins + 1) - 0.5, baseline=None, linewidth=1.8, **look)
+        if choice:
+            ax.set_xticks(at, OPTIONS.get(name, values), rotation=0 if len(values) == 2 else 45, fontsize=8)
+        else:
+            few = np.array([0, bins // 2, bins])
+            ax.set_xticks(few - 0.5, [f'{edges[j]:.2g}' for j in few], fontsize=8)
+        ax.set_title(TITLES[name], fontsize=8.5)
+        ax.tick_params(axis='y', labelsize=8)
+        ax.grid(axis='x', visible=False)
+    fig.legend(*axes.flat[0].get_legend_handles_labels(), loc='outside lower center', ncols=3)
+    fig.supylabel('probability', fontsize=9)
+    return png(fig)
+
+
+def draw_predictive(bins=30):
+    """The results that follow from both nets' training results, and the paper's."""
+    values = posterior().predictive(list(GIVEN)[1])
+    fig, axes = canvas(2.6, 1, len(values), sharey=True)
+    for ax, (name, x) in zip(axes, values.items()):
+        label, factor, _ = LABELS[name]
+        ax.hist(factor * x, np.linspace(*factor * np.quantile(x, (0.002, 0.998)), bins), color=BLUE)
+        ax.axvspan(*factor * np.quantile(x, (0.05, 0.95)), color=GRAY, alpha=0.15, linewidth=0, zorder=0,
+                   label='90% interval')
+        ax.axvline(factor * PAPERS[NAMES.index(name)], color=BLACK, label='the paper')
+        ax.set_title(label.replace(': ', ':\n'), fontsize=8.5)
+        ax.set_yticks([])
+    fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=2)
+    return png(fig)
+
+
+def pictures():
+    return {'odds.png': draw_odds, 'posterior.png': draw_posterior, 'predictive.png': draw_predictive}

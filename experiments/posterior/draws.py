@@ -20,11 +20,11 @@ from support.engine import faster
 # The prior, of what the paper leaves open. What it does say stays: Newton's method, 23 passes, an update after each
 # pattern, the nets.
 #
-# What had been seen before this was written down: the results of 4,096 draws from a narrower prior, of the convolutional
-# net alone (they are in the history of results/posterior.csv, and spoke for a tanh with targets near +-0.7); both nets'
-# results, test results too, of about ten settings, among them LeCun's unit with targets +-1, the MSE halved, damping
-# 0.03 and rate 0.0018, which come near all of the paper's; and training results at the corners of the ranges of damping
-# and step, one run each.
+# What had been seen before this was written down: 4,096 draws from a narrower prior, of the convolutional net alone (in
+# the history of results/posterior.csv; they spoke for a tanh with targets near +-0.7); both nets' results, test results
+# too, of about ten settings, among them LeCun's unit with targets +-1, the MSE halved, damping 0.03 and rate 0.0018,
+# which come near all of the paper's; and training results at the corners of the ranges of damping and step, one run
+# each.
 
 TYPICAL = 1e-3      # the median curvature of the weights in trained nets of both kinds: 0.4e-3 to 1.3e-3
 
@@ -153,7 +153,8 @@ def simulate(draws, path, workers=None, cluster=None):
     """The rows of these draws, from the file at path or trained now."""
     if os.path.exists(path):            # its last line may be cut off: run_all does that draw again
         checked(runs.parsed_file(path, files.read_file(path, REMEDY), KEY, VALUES, WORDS, REMEDY)[0], path)
-    return runs.run_all(one_run, settings(draws), path, KEY, VALUES, WORDS, threads=True, workers=workers, cluster=cluster)
+    return runs.run_all(one_run, settings(draws), path, KEY, VALUES, WORDS, threads=True, workers=workers,
+                        cluster=cluster)
 
 
 def read(path):

@@ -1,17 +1,22 @@
 """
-The recipe `paper`, with LeCun's constants of 1989: what is left, the learning rate and the damping, fitted to the
-paper's two training results. No test digit is measured here.
+The recipe `paper`, with LeCun's constants of 1989: what is left, the learning
+rate and the damping, is fitted to the paper's two training results. No test
+digit is measured here.
 
-LeCun's constants ("Generalization and network design strategies", 1989): 1.7159 tanh(2/3 s), targets +-1, and an MSE
-with the factor 1/2: half of what repro.py measures. In the cost that factor would do no more than double the damping.
+    python -m experiments.posterior.fit
+
+LeCun's constants ("Generalization and network design strategies", 1989):
+1.7159 tanh(2/3 s), targets +-1, and an MSE with the factor 1/2, half of what
+repro.py measures. In the cost that factor would only double the damping.
 """
 import math
+import os
 
 import repro
 from experiments.compare import LECUN_UNIT
 from experiments.posterior.draws import TYPICAL, load
 from repro import PAPER
-from support import runs
+from support import cli, runs
 
 # The grid, written down before its runs: dampings from that at which half of all curvatures count to that at which
 # none but the output's does, and rates that make these steps at a typical curvature, to two digits. Damping 0.03 with
@@ -22,7 +27,6 @@ DAMPINGS = 0.001, 0.003, 0.01, 0.03, 0.1
 GRID = ([('newton', damping, float(f'{step * (TYPICAL + damping):.2g}')) for damping in DAMPINGS for step in STEPS]
         + [('sgd', 0.0, rate) for rate in (0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08)])
 KEY, VALUES, WORDS = ('optimizer', 'damping', 'rate', 'seed'), ('train_loss', 'train_misses'), ('optimizer',)
-FILE = 'results/fit.csv'
 
 
 def one_run(optimizer, damping, rate, seed):
@@ -41,12 +45,6 @@ def one_run(optimizer, damping, rate, seed):
     return {'train_loss': train['loss'] / 2, 'train_misses': train['misses']}
 
 
-def simulate(path, workers=None, cluster=None, seeds=range(10)):
-    """The rows of the grid, from the file at path or run now."""
-    jobs = [dict(zip(KEY, (*point, seed))) for seed in seeds for point in GRID]
-    return runs.run_all(one_run, jobs, path, KEY, VALUES, WORDS, threads=True, workers=workers, cluster=cluster)
-
-
 def points(rows):
     """
     The points of the grid, best first: [(distance, optimizer, damping, rate, {result: (mean, sd)})]. The distance is
@@ -60,3 +58,21 @@ def points(rows):
             far = math.fsum(math.log(mean / PAPER[name])**2 for name, (mean, _) in stats.items())
             found.append((far, *point, stats))
     return sorted(found, key=lambda one: one[0])
+
+
+def main():
+    parser = cli.parser(__doc__)
+    parser.add_argument('--seeds', type=cli.numbers, default=range(10), metavar='A-B', help='default: 0-9')
+    runs.add_arguments(parser, os.path.join('results', 'fit.csv'))
+    args = parser.parse_args()
+    load('usps')                        # ends here if it is not there
+    jobs = [dict(zip(KEY, (*point, seed))) for seed in args.seeds for point in GRID]
+    rows = runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, threads=True, workers=args.jobs,
+                        cluster=args.cluster)
+    for far, *point, stats in points(rows):
+        print('{:8}{:>7g}{:>9g}  distance {:.3f}'.format(*point, far), *(
+            f'{name} {mean:.3g} +- {sd or 0:.2g}' for name, (mean, sd) in stats.items()), sep='  ')
+
+
+if __name__ == '__main__':
+    cli.run(main)
