@@ -170,8 +170,8 @@ def finding(p):
     return prose(
         f'**[What was done in 1989?](results/README.md#what-was-done-in-1989)** The eight results speak for {first} '
         f'({a}, targets ±{level}) over {second} ({b}), and for the initial range 2.4/F, as printed ({printed}). '
-        f'Without the fully connected net it is {a_five} to {b_five}; if the nets of 1989 may differ from ours by twice '
-        f'as much as initial weights do, {a_wide} to {b_wide}. The learning rate is known only together with the '
+        f'Without the fully connected net it is {a_five} to {b_five}; if the nets of 1989 may differ from ours twice '
+        f'as much as ours from initial weights, {a_wide} to {b_wide}. The learning rate is known only together with the '
         'damping; the connection scheme, the patterns for the curvature, the initial biases and the order are not.')
 
 
