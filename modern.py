@@ -404,7 +404,7 @@ KEY = ('dataset', 'rung', 'settings', 'seed')
 VALUES = ('passes', 'parameters', 'macs', 'train_misses', 'train_error', 'misses', 'error', 'n', 'loss', 'seconds',
           'teacher_seconds', 'others')
 WORDS = KEY[:-1]    # all but the seed
-load = functools.cache(files.load_digits)       # each process reads a data set once
+load = files.load_digits
 
 
 def measured(recipe, digits, test, seed):

@@ -6,9 +6,16 @@ the net, its learning and its results, in the paper's order.
     python repro.py                                  # as in 2022, on MNIST
     python repro.py --recipe paper --dataset usps    # as in 1989, on its digits
 
-@@LAST@@
+The second prints at its end, and so on every machine:
 
-One run; results/README.md has many seeds. It writes out/<recipe>-<dataset>/:
+                         train                   test               rejected
+                           MSE  error misses      MSE  error misses   for 1%
+1989, the paper's net  2.5e-03  0.14%     10  1.8e-02  5.00%    102    12.1%
+1989, fully connected        -  1.60%      -        -  8.10%      -    19.4%
+2022, on mnist         4.1e-03  0.62%     45  2.8e-02  4.09%     82        -
+this run, on usps      2.8e-03  0.05%      4  2.5e-02  5.83%    117    13.2%
+
+results/README.md has many seeds of each. A run writes out/<recipe>-<dataset>/:
 args.json, metrics.csv (a row for each pass and split) and, at its end,
 model.pt (a state_dict).
 """
@@ -41,7 +48,8 @@ def initial(seed, sqrt_fan_in):
     g = torch.Generator().manual_seed(seed)
 
     def uniform(fan_in, *shape):
-        return nn.Parameter((torch.rand(*shape, generator=g) - 0.5) * 2 * 2.4 / (fan_in**0.5 if sqrt_fan_in else fan_in))
+        F = fan_in**0.5 if sqrt_fan_in else fan_in
+        return nn.Parameter((torch.rand(*shape, generator=g) - 0.5) * 2 * 2.4 / F)
     return uniform
 
 
@@ -78,6 +86,11 @@ class Units(nn.Module):
             fan_in = w[0].numel() if w.dim() == 4 else len(w)
             counts[layer] = b.numel(), b.numel() * (fan_in + 1), w.numel() + b.numel()
         return counts | {'all': tuple(map(sum, zip((16*16, 0, 0), *counts.values())))}
+
+
+def windows(x, w, background):
+    """The weighted sums of 5x5 windows at stride 2 over maps x (n, m, 2h, 2h): (n, maps, h, h)."""
+    return F.conv2d(F.pad(x, (2, 2, 2, 2), value=background), w, stride=2)
 
 
 class Net(Units):
@@ -129,9 +142,12 @@ class Net(Units):
         return kernels.index_put((torch.arange(len(self.table))[:, None], torch.tensor(self.table)), w)
 
 
-def windows(x, w, background):
-    """The weighted sums of 5x5 windows at stride 2 over maps x (n, m, 2h, 2h): (n, maps, h, h)."""
-    return F.conv2d(F.pad(x, (2, 2, 2, 2), value=background), w, stride=2)
+assert Net().counts() == {              # the paper's own counts: units, connections, free parameters
+    'H1': (768, 19_968, 1_068),         # 12 maps of 8x8 units, 5x5 inputs and a bias each; 12 kernels, 768 biases
+    'H2': (192, 38_592, 2_592),         # 12 maps of 4x4 units, 8 times 5x5 inputs and a bias; 12 times 200 + 192
+    'H3': (30, 5_790, 5_790),           # 30 units, 192 inputs and a bias each
+    'out': (10, 310, 310),              # 10 units, 30 inputs and a bias each
+    'all': (1_256, 64_660, 9_760)}
 
 
 class FullNet(Units):
@@ -156,14 +172,7 @@ class FullNet(Units):
         return x.flatten(1) @ w         # no windows, no background
 
 
-# The paper's own counts: units, connections, free parameters.
-assert Net().counts() == {
-    'H1': (768, 19_968, 1_068),         # 12 maps of 8x8 units, 5x5 inputs and a bias each; 12 kernels, 768 biases
-    'H2': (192, 38_592, 2_592),         # 12 maps of 4x4 units, 8 times 5x5 inputs and a bias; 12 times 200 + 192
-    'H3': (30, 5_790, 5_790),           # 30 units, 192 inputs and a bias each
-    'out': (10, 310, 310),              # 10 units, 30 inputs and a bias each
-    'all': (1_256, 64_660, 9_760)}
-assert FullNet().counts()['all'] == (16*16 + 50, 10_690, 10_690)
+assert FullNet().counts()['all'] == (16*16 + 50, 10_690, 10_690)             # 10,690 connections
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -229,9 +238,9 @@ def curvature(net, X):
     """
     The "positive, diagonal approximation of the Hessian": {parameter's name: d2E/dw2, averaged over the patterns X}.
 
-    As the deltas of back-propagation do, second derivatives go down layer by layer, with everything squared (LeCun 1987;
-    Becker and LeCun 1988; LeCun et al. 1998, "Efficient BackProp", section 7). For a unit with inputs x, weights w,
-    weighted sum s and output y = f(s),
+    Second derivatives go down layer by layer, as the deltas of back-propagation do, with everything squared (LeCun
+    1987; Becker and LeCun 1988; LeCun et al. 1998, "Efficient BackProp", section 7). For a unit with inputs x, weights
+    w, weighted sum s and output y = f(s),
 
         d2E/ds2 = f'(s)**2 d2E/dy2
         d2E/dw2 = sum of x**2 d2E/ds2, over the units that share the weight
@@ -239,17 +248,18 @@ def curvature(net, X):
 
     What is left out is the term in f''(s), which could be negative.
     """
-    h, grad = {}, torch.func.grad
+    h, grad = {}, torch.autograd.grad
     with torch.no_grad():
         ys = net.layers(X)
-        c = grad(lambda y: grad(net.cost)(y, ys[-1]).sum())(ys[-1])            # d2E/dy2, the same for all targets
-        for layer, x, y in zip(net.LAYERS[::-1], (*ys[-2::-1], X), ys[::-1]):
-            c = net.slope(y)**2 * c                                            # d2E/ds2
-            h[f'{layer}b'] = c.sum(0)
-            # the weighted sums are linear in x and in w, so their derivatives at the squares are the two sums above
-            _, down = torch.func.vjp(lambda x, w: net.sums(layer, x, w, BACKGROUND**2),
-                                     x**2, getattr(net, f'{layer}w')**2)
-            c, h[f'{layer}w'] = down(c)
+    y = ys[-1].requires_grad_()
+    slopes, = grad(net.cost(y, torch.zeros_like(y)), y, create_graph=True)     # dE/dy
+    c, = grad(slopes.sum(), y)                                                 # d2E/dy2, the same for all targets
+    for layer, x, y in zip(net.LAYERS[::-1], (*ys[-2::-1], X), ys[::-1]):
+        c = net.slope(y.detach())**2 * c                                       # d2E/ds2
+        h[f'{layer}b'] = c.sum(0)
+        # the weighted sums are linear in x and in w: their derivatives at the squares are the two sums above
+        x2, w2 = (t.detach().square().requires_grad_() for t in (x, getattr(net, f'{layer}w')))
+        c, h[f'{layer}w'] = grad(net.sums(layer, x2, w2, BACKGROUND**2), (x2, w2), c)
     return h
 
 
@@ -257,6 +267,7 @@ def outputs(net, X):
     """net(X) (n, 10), without a gradient."""
     with torch.no_grad():
         return torch.cat([net(x) for x in X.split(1000)])
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Section 5, results
@@ -307,7 +318,7 @@ def results(train, test):
 
 def closing_table(rows):
     """The table that a run ends with, as text. rows: {name: results}; a result may be missing."""
-    line = '{:34}{:>8}{:>8}{:>7}{:>10}{:>8}{:>7}{:>9}'.format
+    line = '{:22}{:>8}{:>7}{:>7}{:>9}{:>7}{:>7}{:>9}'.format
     forms = '{:.1e}', '{:.2f}%', '{}', '{:.1e}', '{:.2f}%', '{}', '{:.1f}%'
     lines = [line('', 'train', '', '', 'test', '', '', 'rejected'),
              line('', 'MSE', 'error', 'misses', 'MSE', 'error', 'misses', 'for 1%')]
@@ -374,8 +385,9 @@ def main():
     start = {'recipe': args.recipe, 'dataset': args.dataset, 'seed': args.seed, 'settings': settings,
              'engine': args.engine}
     net = build(settings, args.seed)
-    describe(args, settings, net, splits)
-
+    print(f'recipe {args.recipe}, seed {args.seed}, on {args.dataset}: '
+          + ', '.join(f'{len(X):,} {split} digits' for split, (X, _) in splits.items()))
+    print(describe(settings, net))
     rows = []
     try:
         for n, seconds in train(net, *splits['train'], **settings['training'], engine=args.engine):
@@ -392,27 +404,21 @@ def main():
                  f'try a learning rate below {settings["training"]["rate"]}')
     files.save_run(folder, start, rows, net)
 
-    print(closing_table({"the paper's digits: the paper, 1989": PAPER,
-                         'its fully connected net': PAPER_FC40,
-                         'mnist: reproduction, 2022': KARPATHY2022,
-                         f'{args.dataset}: this run': results(*rows[-2:])}))
+    print(closing_table({"1989, the paper's net": PAPER, '1989, fully connected': PAPER_FC40,
+                         '2022, on mnist': KARPATHY2022, f'this run, on {args.dataset}': results(*rows[-2:])}))
     print(f'{n} pass{"es" if n > 1 else ""} over {len(splits["train"][0]):,} digits took {seconds:.2f} s; '
           f'in 1989, {PASSES} over 7,291 took {DAYS} days')
 
 
-def describe(args, settings, net, splits):
-    """Print what is about to be trained, on what."""
-    X, _ = splits['train']
-    print(f'recipe {args.recipe}, seed {args.seed}, on {args.dataset}: {len(X):,} digits to train on, '
-          f'{len(splits["test"][0]):,} to test on')
-    for part, values in settings.items():
-        print(f'{part:9}' + ', '.join(f'{name} {value}' for name, value in values.items() if name != 'table'))
+def describe(settings, net):
+    """A recipe's settings and its net's size, as text."""
+    lines = [f'{part:9} ' + ', '.join(f'{name} {value}' for name, value in values.items() if name != 'table')
+             for part, values in settings.items()]
     line = '{:9}{:>8}{:>13}{:>17}'.format
+    lines += [line('layer', 'units', 'connections', 'free parameters')]
+    lines += [line(layer, *(f'{n:,}' for n in numbers)) for layer, numbers in net.counts().items()]
     units, connections, _ = net.counts()['all']
-    print(line('layer', 'units', 'connections', 'free parameters'))
-    for layer, numbers in net.counts().items():
-        print(line(layer, *(f'{n:,}' for n in numbers)))
-    print(f'{connections - units + 16*16:,} multiply-adds a digit')
+    return '\n'.join([*lines, f'{connections - (units - 16*16):,} multiply-adds a digit'])
 
 
 if __name__ == '__main__':

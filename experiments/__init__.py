@@ -1,19 +1,11 @@
 """
 Beyond the paper's own script: comparisons, claims, pictures. Run them as `python -m experiments.NAME`. They need what
-requirements-dev.txt names too.
+requirements-experiments.txt names too.
 """
+import importlib.util
 import sys
 
-from support import cli
-
-
-def uncaught(kind, error, trace):
-    """A package that is not installed is one line; all else is Python's own traceback."""
-    if issubclass(kind, ImportError):
-        install = '; run: pip install -r requirements.txt -r requirements-dev.txt'
-        cli.warn(f'{error}{install if issubclass(kind, ModuleNotFoundError) else ""}')
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
-sys.excepthook = uncaught
+MISSING = [name for name in ('torch', 'numpy', 'matplotlib', 'PIL', 'scipy') if importlib.util.find_spec(name) is None]
+if MISSING:
+    message = f'experiments need {", ".join(MISSING)}; run: pip install -r requirements-experiments.txt'
+    raise (SystemExit if sys.argv[:1] == ['-m'] else ImportError)(message)       # -m: a script of ours starts

@@ -15,7 +15,6 @@ repeated. Nothing is chosen on test digits: where a claim compares two ways of
 learning, each has the rate of a grid that gives the lowest training MSE. A
 difference counts if it is more than two standard errors.
 """
-import functools
 import math
 import os
 import textwrap
@@ -35,7 +34,7 @@ VALUES = (*RESULTS, 'seconds', 'curves')
 WORDS = ('setting', 'settings', 'dataset', 'curves')
 SPEED = 14              # the claim whose runs are timed: one at a time, on this machine
 
-load = functools.cache(files.load_digits)
+load = files.load_digits
 
 
 def one_run(claim, setting, settings, dataset, seed):

@@ -11,7 +11,6 @@ seed of the initial weights. Each run is a row of a CSV file. Runs that are in
 the file are not done again, so that a command may be interrupted and repeated,
 and continued on other machines.
 """
-import functools
 import math
 import os
 import textwrap
@@ -121,7 +120,7 @@ KEY = ('recipe', 'settings', 'dataset', 'seed')
 VALUES = (*RESULTS, 'seconds', 'missed')     # missed: the numbers of the test digits that are wrong
 WORDS = ('recipe', 'settings', 'dataset', 'missed')
 
-load = functools.cache(files.load_digits)
+load = files.load_digits
 
 
 def shuffled(X, Y, seed):
@@ -161,7 +160,7 @@ def one_run(recipe, settings, dataset, seed):
     assert settings == runs.fingerprint(chosen)
     splits, draw, order = load(dataset), chosen.pop('draw', None), chosen.pop('order', None)
     if draw:
-        splits = prepro.drawn(splits, prepro.draw(splits, **draw))
+        splits = prepro.chosen(splits, prepro.draw(splits, **draw))
     try:
         net, seconds = trained(chosen, *shuffled(*splits['train'], order), seed)
     except repro.Diverged:

@@ -44,7 +44,7 @@ REFERENCE_SECONDS = 90                  # the 2022 reproduction's 23 passes, as 
 # ---------------------------------------------------------------------------------------------------------------------
 # the nets
 
-digits = functools.cache(files.load_digits)
+digits = files.load_digits
 
 
 @functools.cache
@@ -343,7 +343,7 @@ def draw_draws():
 
 def draw_speed():
     """How long the paper's 23 passes take, from 1989 to now, and what the arithmetic alone would take."""
-    rows = files.read_table(BENCH, f'run: {COMMAND[BENCH]}', what=str, seconds=cli.positive, machine=str)
+    rows = runs.read_rows(BENCH, ('what', 'seconds', 'machine'), (), ('what', 'machine'), f'run: {COMMAND[BENCH]}')
     rows = {row['what']: row for row in rows}
     times = {'The paper, 1989\nSUN-4/260': repro.DAYS * 24 * 60 * 60,
              'The 2022 reproduction, as published\nPyTorch, a laptop of 2020': REFERENCE_SECONDS}

@@ -6,7 +6,8 @@ A layer is a list of units, and a unit a list of connections (source, name of th
 layer below, counted from 0, or BORDER or ONE. Connections that name the same weight share it, so that any sharing can
 be written down, and the paper's counts of units, connections and free parameters are the lengths of these lists.
 train_pass, outputs and curvature go over the connections one by one, compiled: for the paper's net they give the
-numbers of support/backprop.py (tested), thirty times slower. repro.train and repro.measure use them, as they are such a net's engine.
+numbers of support/backprop.py (tested),
+thirty times slower. repro.train and repro.measure use them: they are such a net's engine.
 """
 import sys
 from itertools import product

@@ -43,7 +43,7 @@ KEY = ('dataset', 'settings', 'pictures', 'seed')
 VALUES = ('n', 'error', 'rejected', 'error_kept')
 WORDS = KEY[:-1]
 
-load = functools.cache(files.load_digits)
+load = files.load_digits
 
 
 def test_digits(dataset):

@@ -36,9 +36,8 @@ def compared():
 @functools.cache
 def bench():
     """({what: microseconds}, the machine)."""
-    rows = files.read_table(os.path.join(ROOT, 'results', 'bench.csv'),
-                            'run: python -m experiments.bench --out results/bench.csv', what=str, seconds=cli.positive,
-                            machine=str)
+    rows = runs.read_rows(os.path.join(ROOT, 'results', 'bench.csv'), ('what', 'seconds', 'machine'), (),
+                          ('what', 'machine'), 'run: python -m experiments.bench --out results/bench.csv')
     return {row['what']: row['seconds'] * 1e6 for row in rows}, rows[0]['machine']
 
 
@@ -142,7 +141,7 @@ def single():
             digits = ''
             if key.endswith('error'):
                 n = 2007 if key == 'test_error' else 7291
-                misses = results[key.replace('error', 'misses')] or round(results[key] * n / 100)
+                misses = results.get(key.replace('error', 'misses')) or round(results[key] * n / 100)
                 digits = '{:.2f} to {:.2f}'.format(*uncertainty.sampling(misses, n))
             low, high = (f'{run[end] * SCALE[key]:.{DECIMALS[key]}f}' for end in ('low', 'high'))
             rows.append([label, LABELS[key], *compare.cells(results, [key]), f'{low} to {high}', f'{run["z"]:+.1f}',

@@ -53,8 +53,8 @@ if AVX512 and not numba.config.CPU_FEATURES:     # left alone LLVM uses register
     numba.config.CPU_FEATURES = features + ',-prefer-256-bit'
 
 # The compiled code allocates nothing, so it needs no reference counts (_nrt), which would double the time to compile.
-# 'contract' fuses a product and a sum, as every processor here does; no flag lets LLVM take sums in an order of its own,
-# or assume that values are finite, as training has to stop at the first that is not.
+# 'contract' fuses a product and a sum, as every processor here does. No flag lets LLVM take sums in an order of its
+# own, or assume that values are finite: training has to stop at the first that is not.
 lean = {'error_model': 'numpy', '_nrt': False, 'no_cfunc_wrapper': True}
 part = numba.njit(fastmath={'contract'}, no_cpython_wrapper=True, **lean)
 

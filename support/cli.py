@@ -17,57 +17,47 @@ def fail(message):
 @functools.cache
 def warn(message):
     """One line on stderr, once."""
-    with contextlib.suppress(AttributeError, OSError):                   # stderr may be closed or full
-        print(f'{os.path.basename(sys.argv[0])}: {message}', file=sys.stderr, flush=True)
+    print(f'{os.path.basename(sys.argv[0])}: {message}', file=sys.stderr, flush=True)
 
 
 def run(main):
     """
     Call main as a script's body, and end as a shell expects: 0; 1 with a line on stderr; 2 for bad arguments; 130 after
-    Ctrl-C, at once, whatever other threads are doing.
+    Ctrl-C. In a notebook, or another program, Ctrl-C is left to it.
     """
-    for fd in 0, 1, 2:
-        try:
-            os.fstat(fd)
-        except OSError:                 # closed: the next file that is opened would get what is printed
-            os.open(os.devnull, os.O_RDWR)
-    try:
-        if sys.stdout is None:          # closed; the files are written all the same
-            sys.stdout = open(os.devnull, 'w')
-        if sys.stderr is None:          # print() to None would go to stdout
-            sys.stderr = open(os.devnull, 'w')
+    own = is_own_process(sys._getframe(1))
+    with contextlib.suppress(AttributeError):                            # a notebook's stdout has no such method
         sys.stdout.reconfigure(errors='backslashreplace')                # a name that the terminal cannot show
+    try:
         try:
             main()
+        finally:
             sys.stdout.flush()
-        except ModuleNotFoundError as e:
-            fail(f'{e}; run: pip install -r requirements.txt')
-        except OSError as e:
-            if e.filename:              # of a file, and so a defect: files are guarded where they are touched
-                raise
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)                 # what is left to print goes nowhere
-            if not isinstance(e, BrokenPipeError):                       # `python repro.py | head` ends without a word
-                fail(f'cannot print: {e.strerror}')
-            sys.exit(1)
-    except KeyboardInterrupt:
-        end(130, 'interrupted', at_once=True)
+        return
+    except ModuleNotFoundError as e:
+        kind = '-experiments' if 'experiments' in sys.argv[0].split(os.sep) else ''
+        status, message = 1, f'{os.path.basename(sys.argv[0])}: {e}; run: pip install -r requirements{kind}.txt'
+    except BrokenPipeError:             # `python repro.py | head` ends without a word
+        status, message = 1, ''
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # where Python flushes what is left
     except SystemExit as e:
-        status, message = (1, e.code) if isinstance(e.code, str) else (e.code or 0, None)
-        end(status, message, at_once=any(not thread.daemon and thread is not threading.main_thread()
-                                         for thread in threading.enumerate()))
-
-
-def end(status, message, at_once):
-    """Print a last line and exit; with at_once, without waiting for other threads."""
-    for fd, stream, text in (1, sys.stdout, ''), (2, sys.stderr, f'{message}\n' if message else ''):
-        try:
-            stream.write(text)
-            stream.flush()
-        except (AttributeError, OSError):                                # closed or full: Python would try again
-            os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
-    if at_once:
-        os._exit(status)
+        status, message = (1, e.code) if isinstance(e.code, str) else (e.code or 0, '')
+    except KeyboardInterrupt:
+        if not own:
+            raise
+        status, message = 130, 'interrupted'
+    if message:
+        print(message, file=sys.stderr, flush=True)
+    if own and any(not t.daemon and t is not threading.main_thread() for t in threading.enumerate()):
+        os._exit(status)                # sys.exit would wait for the other threads, which train
     sys.exit(status)
+
+
+def is_own_process(frame):
+    """Whether the process was started to run this script: nothing but Python itself called it. frame: its caller's."""
+    while frame and frame.f_globals.get('__name__') in ('__main__', 'runpy'):            # runpy: python -m
+        frame = frame.f_back
+    return not (frame or hasattr(sys, 'ps1') or sys.flags.interactive)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -93,14 +83,14 @@ seed = checked(int, 0, 2**63 - 1, 'a whole number from 0 to 2**63 - 1')
 
 def numbers(text):
     """'0-9' or '0,3,5' or '7' as a list of whole numbers, each once."""
-    found = []
+    chosen = []
     for part in text.split(','):
-        low, dash, high = part.partition('-')
-        low, high = (int(n) if re.fullmatch('[0-9]{1,18}', n) else -1 for n in (low, high if dash else low))
-        if not 0 <= low <= high < low + 10_000:
+        match = re.fullmatch('([0-9]{1,9})(?:-([0-9]{1,9}))?', part)
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        if not low <= high < low + 10_000:
             raise argparse.ArgumentTypeError(f'{text!r} is not a range such as 0-9 or 0,3,5, of 10,000 at most')
-        found += range(low, high + 1)
-    return list(dict.fromkeys(found))
+        chosen += range(low, high + 1)
+    return list(dict.fromkeys(chosen))
 
 
 def path(text):
@@ -112,36 +102,26 @@ def path(text):
 
 def parser(description, **options):
     """An ArgumentParser that shows a script's docstring as it stands."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
                                    **options)
-    # argparse's own exits with 0 where nothing can be printed
-    made.print_help = lambda file=None: print(made.format_help(), end='', file=file, flush=True)
-    return made
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # progress
 
-class Quiet:
-    """What progress gives where tqdm is missing: the same loop without a bar."""
+class NoBar(list):
+    """What progress gives where tqdm is missing: the same loop."""
 
-    def __init__(self, iterable=(), **_):
-        self.iterable = iterable
-
-    def __iter__(self):
-        return iter(self.iterable)
-
-    def update(self, n=1):
+    def update(self):
         pass
 
-    def close(self):
-        pass
+    clear = close = update
 
 
-def progress(*args, **kwargs):
-    """tqdm's progress bar, on a terminal only; no bar where tqdm is not installed, or stderr is closed."""
+def progress(iterable=(), **options):
+    """tqdm's progress bar, on a terminal only; no bar where tqdm is not installed."""
     try:
         from tqdm import tqdm
     except ImportError:
-        return Quiet(*args, **kwargs)
-    return tqdm(*args, disable=None, **kwargs) if sys.stderr else Quiet(*args, **kwargs)
+        return NoBar(iterable)
+    return tqdm(iterable, disable=None, **options)

@@ -7,7 +7,6 @@ again. Values are written with six digits, and tables are made of what was writt
 """
 import contextlib
 import csv
-import errno
 import functools
 import hashlib
 import importlib
@@ -16,29 +15,24 @@ import json
 import logging
 import math
 import multiprocessing
+import operator
 import os
 import re
 import signal
-import socket
 import statistics
 import sys
 import threading
 import traceback
-import warnings
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
-from multiprocessing import resource_tracker
+from concurrent.futures import BrokenExecutor, CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import torch
 
 from support import cli
-from support.cli import fail, progress
+from support.cli import fail, warn
 from support.files import read_file
 
-try:
-    import fcntl
-except ImportError:                     # Windows: nothing keeps two processes from writing to one file
-    fcntl = None
+AGAIN = 'the rows before are kept: run the same command again'
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -55,20 +49,12 @@ def add_arguments(parser, out):
                         help=f'a row a run, written as it ends; what is there is not run again (default: {out})')
 
 
-def cores(root='/'):
+def cores():
     """How many cores this process may use: those it may run on, or fewer where a container has a quota."""
-    if hasattr(os, 'process_cpu_count'):                                 # Python 3.13
-        n = os.process_cpu_count() or 1
-    elif hasattr(os, 'sched_getaffinity'):
-        n = len(os.sched_getaffinity(0))
-    else:
-        n = os.cpu_count() or 1
-    group = Path(root, 'sys', 'fs', 'cgroup')
-    for names in ('cpu.max',), ('cpu/cpu.cfs_quota_us', 'cpu/cpu.cfs_period_us'):        # versions 2 and 1
-        with contextlib.suppress(OSError, ValueError):                   # ValueError: 'max', no quota
-            quota, period = map(int, ' '.join((group / name).read_text() for name in names).split())
-            if quota > 0 and period > 0:
-                n = min(n, math.ceil(quota / period))
+    n = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):                       # no such file; 'max', no quota
+        quota, period = map(int, Path('/sys/fs/cgroup/cpu.max').read_text().split())
+        n = min(n, math.ceil(quota / period))
     return n
 
 
@@ -92,16 +78,11 @@ def mean_sd(values):
 # ---------------------------------------------------------------------------------------------------------------------
 # the file. Its columns are key, what was run, and values, what was measured; words are the columns of text
 
-NUMBER = re.compile(r'-?[0-9]{1,20}(\.[0-9]{1,20})?(e[-+]?[0-9]{1,3})?')
-
-
 def read_rows(path, key, values, words, remedy='results/README.md has the command that makes it'):
     """
     The rows of a CSV file as dicts, numbers as numbers, an empty value as None. Ends the script with the file and the
-    line of anything that is not a row.
-
-    Files may be joined by `cat`: a second header is skipped, and a row that is there twice counts once. Two rows of one
-    run that differ in more than seconds are an error.
+    line of anything that is not a row. Files may be joined by `cat`: a second header is skipped, and a row that is
+    there twice counts once; two rows of one run that differ in more than seconds are an error.
     """
     content = read_file(path, remedy)
     rows, whole = parsed_file(path, content, key, values, words, remedy)
@@ -112,55 +93,38 @@ def read_rows(path, key, values, words, remedy='results/README.md has the comman
 
 def parsed_file(path, content, key, values, words, remedy):
     """(rows, the number of bytes in whole lines): a last line that is cut off is no row."""
-    header = csv_line((*key, *values))
-    if header.startswith(content):      # a new file, or one that was killed before its first row
-        return [], len(content) if content == header else 0
-    lines = content.split(b'\n')
-    if lines[0].rstrip(b'\r') != header[:-1]:
-        fail(f'{path} is not a table of these runs: its first line is not {header[:-1].decode()}; {remedy}')
-    found = {}
-    for number, line in enumerate(lines[:-1], 1):
-        if line.rstrip(b'\r') in (b'', header[:-1]):
+    columns, rows, run_of = (*key, *values), {}, operator.itemgetter(*key)
+    header, whole = csv_line(columns), content[:content.rfind(b'\n') + 1]
+    if not whole and header.startswith(content):                         # new, or killed before its first row
+        return [], 0
+    lines = [line.rstrip('\r') for line in whole.decode('utf-8-sig', 'replace').split('\n')]    # sig: Excel's mark
+    header = header.decode().rstrip()
+    if lines[0] != header:
+        fail(f'{path} is not a table of these runs: its first line is not {header}; {remedy}')
+    for number, line in enumerate(lines, 1):
+        if line in ('', header):
             continue
         try:
-            row = parsed(line.decode(), key, values, words)
+            [fields] = csv.reader([line], strict=True)
+            if len(fields) != len(columns):
+                raise ValueError(f'it has {len(fields)} fields, not {len(columns)}')
+            row = {name: field if name in words else parsed(name, field, name in values)
+                   for name, field in zip(columns, fields)}
         except (ValueError, csv.Error) as e:
             fail(f'{path}, line {number}: {e}; remove the line, and its run is done again')
-        first, other = found.setdefault(identity(row, key), (number, row))
-        if any(str(row[name]) != str(other[name]) for name in row if name != 'seconds'):         # str: NaN is NaN
-            fail(f'{path}, lines {first} and {number}: two different results of one run; remove one of them, or both')
-    return [row for _, row in found.values()], len(content) - len(lines[-1])
+        other = rows.setdefault(run_of(row), row)
+        if any(str(row[name]) != str(other[name]) for name in values if name != 'seconds'):      # str: NaN is NaN
+            fail(f'{path}, line {number}: another result than in a line before, of the same run; remove one, or both')
+    return list(rows.values()), len(whole)
 
 
-def parsed(line, key, values, words):
-    """The row in one line. Raises ValueError, or csv.Error, that says what is wrong with it."""
-    if '\0' in line:
-        raise ValueError('it has a NUL byte')
-    [fields] = csv.reader([line], strict=True)
-    if len(fields) != len(key) + len(values):
-        raise ValueError(f'it has {len(fields)} fields, not {len(key) + len(values)}')
-    row = dict(zip((*key, *values), fields))
-    for name, field in row.items():
-        if name in words:
-            continue
-        if field == '' and name in values:
-            row[name] = None
-        elif field == 'nan' and name in values:
-            row[name] = math.nan
-        elif NUMBER.fullmatch(field) and math.isfinite(float(field)):
-            row[name] = int(field) if field.lstrip('-').isdigit() else float(field)
-        else:
-            raise ValueError(f'{name} is {field[:20]!r}, not a number')
-    numbers = {name: row[name] for name in values if name not in words and row[name] is not None}
-    if any(map(math.isnan, numbers.values())) and any(
-            math.isfinite(number) for name, number in numbers.items() if name != 'seconds'):
-        raise ValueError('some of its values are nan; in a run that diverged all of them are')
-    return row
-
-
-def identity(job, key):
-    """What was run, as text, of a job or of its row. Seed 1.0, as another program may have written it, is seed 1."""
-    return tuple(f'{job[name]:.17g}' if isinstance(job[name], float) else str(job[name]) for name in key)
+def parsed(name, field, measured):
+    """A field as a number; of what was measured it may be None, not measured, or NaN, of a run that diverged."""
+    if measured and field in ('', 'nan'):
+        return math.nan if field else None
+    if not re.fullmatch(r'-?[0-9]{1,20}(\.[0-9]{1,20})?(e[-+]?[0-9]{1,2})?', field):
+        raise ValueError(f'{name} is {field[:20]!r}, not a number')
+    return int(field) if field.lstrip('-').isdigit() else float(field)
 
 
 def csv_line(fields):
@@ -171,57 +135,35 @@ def csv_line(fields):
 
 
 @contextlib.contextmanager
-def opened(path):
-    """The file to append to, as a descriptor, once no other process is writing to it. Makes the file and its folder."""
+def locked(path):
+    """Once no other process is writing to the file, this one does. Makes the folder, and path.lock in it."""
+    import filelock                     # here: reading a table does without it
+    lock = filelock.FileLock(f'{path}.lock')                             # released when the process is killed, too
     try:
         os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-        while True:
-            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, 'O_BINARY', 0), 0o666)
-            lock(fd, path)
-            if is_at(fd, path):
-                break
-            os.close(fd)                # it was replaced while this process waited
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            warn(f'another process is writing {path}; waiting for it to end')
+            lock.acquire()
     except OSError as e:
         fail(f'cannot write {path}: {e.strerror}; name another with --out')
     try:
-        yield fd
+        yield
     finally:
-        os.close(fd)                    # the lock goes with it, as it does when the process is killed
+        lock.release()
 
 
-def lock(fd, path):
-    """Wait until no other process holds the file; then this one does."""
-    if fcntl is None:
-        return
+def append(path, line, whole=None):
+    """Add a line; after the first so many bytes of the file, if whole is given."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        say(f'another process is writing {path}; waiting for it to end')
-        fcntl.flock(fd, fcntl.LOCK_EX)
-    except OSError:                     # a file system without locks
-        pass
-
-
-def is_at(fd, path):
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def append(fd, path, line):
-    """Add a line, whole or not at all."""
-    size = os.fstat(fd).st_size
-    try:
-        if not is_at(fd, path):
-            fail(f'{path} was removed or replaced while it was being written; run the command again')
-        if os.write(fd, line) < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(fd)
+        with open(path, 'ab') as f:
+            f.truncate(whole)
+            f.write(line)
+            f.flush()
+            os.fsync(f.fileno())
     except OSError as e:
-        with contextlib.suppress(OSError):
-            os.ftruncate(fd, size)
-        fail(f'cannot write {path}: {e.strerror}; the rows before are kept: run the same command again')
+        fail(f'cannot write {path}: {e.strerror}; {AGAIN}')
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -232,199 +174,150 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
     The rows of jobs, in their order: from the file at path, or run now and added to it.
 
     work: a function of a module, or a partial of one, so that other processes find it by its name. Its arguments are
-    sent with every job, so it loads its digits itself, from data/, and keeps them (functools.cache). A run that
-    diverged is a row too, with NaN for all numbers but seconds (None for what is not measured).
+    sent with every job, so it loads its digits itself, from data/. A run that diverged is a row too, with NaN for all
+    numbers but seconds (None for what is not measured).
 
     threads: whether work may run in threads of this process, because it releases the interpreter lock and draws from no
     global generator; otherwise it runs in processes. workers: how many at a time (default: one a core), each with one
-    PyTorch thread.
+    PyTorch thread. cluster: the address of a Dask scheduler, to run there instead.
 
-    cluster: the address of a Dask scheduler, to run there instead. Its workers are started in this folder, where they
-    find the scripts and data/: python -m dask worker ADDRESS --nworkers auto --nthreads 1
-
-    A job that fails, or whose process dies, is reported; the others go on, and then the script ends with status 1.
+    A job that fails is reported; the others go on, and then the script ends with status 1. If a process dies, it ends
+    at once. The same command goes on from there.
     """
-    jobs = {identity(job, key): job for job in jobs}                     # a job that is given twice is one
-    assert all(set(job) == set(key) for job in jobs.values())
-    layout = key, values, words, 'name another with --out'
+    run_of, remedy, failed = operator.itemgetter(*key), 'name another with --out', 0
+    jobs = {run_of(job): job for job in jobs}                            # a job that is given twice is one
 
     def done():
-        content = read_file(path, layout[-1]) if os.path.exists(path) else b''
-        rows, whole = parsed_file(path, content, *layout)
-        return {identity(row, key): row for row in rows}, whole
+        """({run: row}, the bytes in whole lines) of the file, as it is now."""
+        content = read_file(path, remedy) if os.path.exists(path) else b''
+        rows, whole = parsed_file(path, content, key, values, words, remedy)
+        return {run_of(row): row for row in rows}, whole
 
     rows, _ = done()
     if jobs.keys() <= rows.keys():      # nothing to write: the file may be read-only
-        return [rows[name] for name in jobs]
-    with opened(path) as fd:
+        return [rows[run] for run in jobs]
+    with locked(path):
         rows, whole = done()            # another process may have added some
-        todo = [job for name, job in jobs.items() if name not in rows]
-        if whole < os.fstat(fd).st_size:
-            os.ftruncate(fd, whole)
-        if whole == 0:
-            append(fd, path, csv_line((*key, *values)))
-        failed = 0
+        todo = [job for run, job in jobs.items() if run not in rows]
+        append(path, b'' if whole else csv_line((*key, *values)), whole)
         pool = on_cluster(cluster, threads) if cluster else on_this_machine(workers or cores(), threads)
-        with contextlib.closing(progress(total=len(jobs), initial=len(jobs) - len(todo), unit='run')) as bar, \
+        with contextlib.closing(cli.progress(total=len(jobs), initial=len(jobs) - len(todo), unit='run')) as bar, \
                 pool as submit:
             futures = {submit(work, job): job for job in todo}
             for future in as_completed(futures):
                 job = futures[future]
                 try:
                     measured, error = future.result()
-                    if error is None:
-                        line = row_line(job, measured, key, values)
-                        rows[identity(job, key)] = parsed(line.decode(), key, values, words)
-                        append(fd, path, line)
+                    if not error:
+                        append(path, csv_line([str(job[name]) for name in key] + [measured[name] for name in values]))
                         bar.update()
+                except BrokenExecutor:
+                    fail(f'one of the processes was killed, perhaps as memory ran out; {AGAIN}')
                 except CancelledError:
-                    fail(f'the scheduler at {cluster} is gone; the rows before are kept: run the same command again')
-                except Exception as e:  # a worker of the cluster died too often, or the values are no row
+                    fail(f'the scheduler at {cluster} is gone; {AGAIN}')
+                except Exception as e:  # a worker of the cluster died too often, or a value is missing
                     error = one_line(e)
-                if error is not None:
+                if error:
                     failed += 1
-                    say(f'{" ".join(f"{name}={value}" for name, value in job.items())}: {error}', bar)
+                    bar.clear()
+                    warn(f'{" ".join(f"{name}={value}" for name, value in job.items())}: {error}')
     if failed:
         fail(f'{failed} of {len(jobs)} runs failed; the others are in {path}; the same command tries these again')
-    return [rows[name] for name in jobs]
+    rows, _ = done()
+    return [rows[run] for run in jobs]
 
 
-def row_line(job, measured, key, values):
-    """A run's line of the file; the key is written in full. Raises ValueError if it would not be one line."""
-    if set(measured) != set(values):
-        raise ValueError(f'its values are {", ".join(measured)}, not {", ".join(values)}')
-    line = csv_line((*(str(job[name]) for name in key), *(measured[name] for name in values)))
-    if line.count(b'\n') > 1:
-        raise ValueError('one of its values has a line break in it')
-    return line
+ONE = threading.Lock()
 
 
-def attempt(work, job):
-    """(what work measured, None), or (None, a line that says what went wrong). Uses one PyTorch thread."""
+def attempt(work, job, threads, scripts=None):
+    """
+    (what work measured, None), or (None, a line that says what went wrong), with one PyTorch thread; one attempt at a
+    time unless threads. scripts: version() of those who ask.
+    """
+    if scripts and scripts != version():
+        return None, 'a worker has other scripts, or older ones; start it anew'
     torch.set_num_threads(1)
     try:
-        return work(**job), None
+        with contextlib.nullcontext() if threads else ONE:
+            return work(**job), None
     except BaseException as e:          # SystemExit too, which would end a Dask worker
         return None, one_line(e)
 
 
 def one_line(e):
     """An exception and where it was raised, in one line; of cli.fail, the message alone."""
+    frames = [] if isinstance(e, SystemExit) else traceback.extract_tb(e.__traceback__)[-1:]
     text = str(e) if isinstance(e, SystemExit) else f'{type(e).__name__}: {e}'
-    where = [f' ({os.path.basename(frame.filename)}:{frame.lineno})' for frame in traceback.extract_tb(e.__traceback__)]
-    return ' '.join(text.split())[:500] + ('' if isinstance(e, SystemExit) else where[-1] if where else '')
-
-
-def say(message, bar=None):
-    """Print a line on stderr, after clearing the progress bar."""
-    with contextlib.suppress(AttributeError):
-        bar.clear()
-    with contextlib.suppress(OSError):           # stderr is full: no reason to end
-        sys.stderr and print(f'{os.path.basename(sys.argv[0])}: {message}', file=sys.stderr, flush=True)
+    return ' '.join(text.split())[:500] + ''.join(f' ({os.path.basename(f.filename)}:{f.lineno})' for f in frames)
 
 
 @contextlib.contextmanager
 def on_this_machine(workers, threads):
     """submit(work, job) -> future of attempt's result; workers at a time."""
-    pool, children = ThreadPoolExecutor(workers), {}
+    others = multiprocessing.active_children()
+    pool = (ThreadPoolExecutor(workers) if threads else
+            ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), initializer=begin_process))
+
+    def submit(work, job):
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)           # a process that starts here inherits it
+        try:
+            return pool.submit(attempt, work, job, threads)
+        finally:
+            signal.signal(signal.SIGINT, handler)
     try:
-        yield functools.partial(pool.submit, attempt if threads else functools.partial(in_child, children))
+        yield submit
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - set(others):
+            process.kill()
+        raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child, _ in list(children.values()):
-            child.kill()
+        pool.shutdown(wait=not threads, cancel_futures=True)
 
 
-def in_child(children, work, job):
-    """attempt(work, job) in a child process of this thread's own: if it dies, the other threads' jobs go on."""
-    thread = threading.get_ident()
-    if thread not in children:
-        children[thread] = start_child()
-    child, pipe = children[thread]
-    try:
-        pipe.send((work, job))
-        return pipe.recv()
-    except (EOFError, OSError):
-        del children[thread]
-        child.join()
-        code = child.exitcode
-        return None, ('its process was killed by ' + signal.Signals(-code).name if code < 0 else
-                      f'its process ended with status {code}')
-
-
-def start_child():
-    """(process, pipe) of a process that does attempts."""
-    if hasattr(signal, 'pthread_sigmask'):       # the child inherits the mask, so Ctrl-C reaches the parent alone
-        resource_tracker.ensure_running()        # before that, because starting it unblocks the signal
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    context = multiprocessing.get_context('spawn')
-    pipe, theirs = context.Pipe()
-    child = context.Process(target=serve, args=(theirs,), daemon=True)
-    child.start()
-    theirs.close()
-    return child, pipe
-
-
-def serve(pipe):
-    """The loop of a child process: attempt what comes through the pipe, for ever."""
+def begin_process():
+    """A process of the pool leaves Ctrl-C to its parent, and ends when that does, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    while True:
-        pipe.send(attempt(*pipe.recv()))
+    threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
 
-
-def end_with_parent():
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# a cluster
 
 @contextlib.contextmanager
 def on_cluster(address, threads):
     """submit as of on_this_machine, on the workers of a Dask scheduler. A job whose worker dies is run on another."""
-    try:
-        from distributed import Client
-    except ImportError:
-        fail('--cluster needs Dask; run: pip install distributed')
+    from distributed import Client
+    start = 'start {} in the folder of the repository: python -m dask {}'
+    worker = start.format('workers', f'worker {address} --nworkers auto --nthreads 1')
     logging.disable(logging.CRITICAL)   # Dask's, of workers that come and go
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        try:
-            client = Client(**{'scheduler_file' if os.path.isfile(address) else 'address': address}, timeout=10)
-        except Exception as e:          # OSError, TimeoutError, ValueError for what is no address
-            fail(f'no Dask scheduler answers at {address} ({type(e).__name__}); is that the address it printed?')
-        try:
-            if not client.nthreads():
-                say(f'the scheduler at {address} has no workers yet; waiting for them')
-                client.wait_for_workers(1)
-            if not threads and max(client.nthreads().values()) > 1:
-                say('workers have several threads, of which these runs use one: start them with --nthreads 1')
-            executor = client.get_executor(pure=False)
-            yield lambda work, job: executor.submit(attempt_there, importable(work), job, threads, version())
-        finally:
-            client.close(timeout=2)
-            logging.disable(logging.NOTSET)
+    try:
+        client = Client(**{'scheduler_file' if os.path.isfile(address) else 'address': address}, timeout=10)
+    except Exception as e:              # OSError, TimeoutError, ValueError for what is no address
+        fail(f'no Dask scheduler answers at {address} ({type(e).__name__}); {start.format("one", "scheduler")}')
+    ended = threading.Event()
 
-
-ONE = threading.Lock()
-
-
-def attempt_there(work, job, threads, wanted):
-    """attempt in a worker of a cluster, one at a time if work must not run in threads."""
-    if version() != wanted:
-        return None, f'the worker on {socket.gethostname()} has other scripts, or older ones; start it anew'
-    with contextlib.nullcontext() if threads else ONE:
-        return attempt(work, job)
+    def watch():
+        while not ended.wait(3):
+            if client.status == 'running' and not client.nthreads():
+                warn(f'the scheduler at {address} has no worker; {worker}')
+    try:
+        client.run_on_scheduler(exec, 'import support.runs')
+        client.run(exec, 'import support.runs')
+        threading.Thread(target=watch, daemon=True).start()
+        executor = client.get_executor(pure=False)
+        yield lambda work, job: executor.submit(attempt, importable(work), job, threads, version())
+    except ImportError as e:
+        fail(f'the cluster at {address} does not find the scripts ({e}); {start.format("both", "scheduler")}; {worker}')
+    finally:
+        ended.set()
+        client.close(timeout=2)
+        logging.disable(logging.NOTSET)
 
 
 @functools.cache
 def version():
     """A fingerprint of the scripts as they were when this process first asked."""
     root = Path(__file__).resolve().parent.parent
-    return fingerprint({str(path.relative_to(root)): path.read_text(encoding='utf-8')
-                        for folder in (root, root / 'support', root / 'experiments') for path in folder.glob('*.py')})
+    return fingerprint({str(path.relative_to(root)): path.read_text(encoding='utf-8') for path in
+                        (*root.glob('*.py'), *root.glob('support/**/*.py'), *root.glob('experiments/**/*.py'))})
 
 
 def importable(work):
@@ -434,5 +327,5 @@ def importable(work):
     if work.__module__ != '__main__':
         return work
     main = sys.modules['__main__']
-    name = main.__spec__.name if main.__spec__ else os.path.splitext(os.path.basename(main.__file__))[0]
+    name = main.__spec__.name if main.__spec__ else Path(main.__file__).stem
     return getattr(importlib.import_module(name), work.__qualname__)

@@ -14,10 +14,9 @@ import torch
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
-import modern                                                            # noqa: E402 (found by the line above)
-import prepro                                                            # noqa: E402
+import prepro                                                            # noqa: E402 (found by the line above)
 import support.files                                                     # noqa: E402
-from experiments import compare, figures                                 # noqa: E402
+from experiments import figures                                          # noqa: E402
 from support import cli                                                  # noqa: E402
 
 ORIGINALS = Path(os.environ.get('LECUN1989_DATA') or REPO.parent / 'shared' / 'data')
@@ -25,16 +24,9 @@ ORIGINALS = Path(os.environ.get('LECUN1989_DATA') or REPO.parent / 'shared' / 'd
 torch.set_num_threads(1)                # as repro.py does
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# slow tests
-
 def pytest_addoption(parser):
     parser.addoption('--slow', action='store_true', default=bool(os.environ.get('LECUN1989_SLOW')),
                      help='run the slow tests as well (or set LECUN1989_SLOW)')
-
-
-def pytest_configure(config):
-    config.addinivalue_line('markers', 'slow: takes seconds; skipped without --slow')
 
 
 def pytest_collection_modifyitems(config, items):
@@ -42,6 +34,12 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker('slow'):
                 item.add_marker(pytest.mark.skip(reason='slow; run with --slow'))
+
+
+@pytest.fixture(autouse=True)
+def fresh_digits():
+    """No digits are kept from one test to the next."""
+    support.files.load_digits.cache_clear()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -57,23 +55,20 @@ def call(module, *argv, cwd):
     out, err = (io.TextIOWrapper(io.BytesIO(), 'utf-8', errors, write_through=True)
                 for errors in ('strict', 'backslashreplace'))           # as Python opens them
     status = 0
-
-    def leave(status):                  # cli.run does so after Ctrl-C
-        raise SystemExit(status)
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as warned, \
             contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.chdir(cwd)
         patch.setattr(sys, 'argv', [module.__file__, *map(str, argv)])
-        patch.setattr(os, '_exit', leave)
         warnings.simplefilter('always', UserWarning)
-        cli.warn.cache_clear()          # a process warns once
+        cli.warn.cache_clear()          # a process warns once, and reads its digits once
+        support.files.load_digits.cache_clear()
         try:
             cli.run(module.main)
         except SystemExit as e:
-            status = e.code or 0
-            if isinstance(status, str):                                  # what Python does with it
-                print(status, file=sys.stderr)
-                status = 1
+            status = e.code
+        except KeyboardInterrupt:       # left to the program that calls; in a process of its own:
+            status = 130
+            print('interrupted', file=err)
     said, lines = (f.buffer.getvalue().decode() for f in (out, err))
     return SimpleNamespace(status=status, out=said, err=uncompiled(lines) + [str(w.message) for w in warned])
 
@@ -124,6 +119,7 @@ def write_digits(folder, name, n_train, n_test):
     splits = {'train': random_patterns(n_train, 1), 'test': random_patterns(n_test, 2)}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr(support.files, 'SHA256', {})                       # these digits are nobody's
         support.files.save_digits(name, splits)
     return splits
 
@@ -142,26 +138,20 @@ def tiny(tmp_path):
 def tiny_mnist(tmp_path, monkeypatch):
     """The same with the name `mnist`, which then promises these digits, in this process."""
     splits = write_digits(tmp_path, 'mnist', 40, 20)
-    monkeypatch.setitem(support.files.LABELS_SHA256, 'mnist', support.files.labels_sha256(splits))
+    monkeypatch.setitem(support.files.SHA256, 'mnist', support.files.sums(splits))
     return tmp_path
-
-
-class Unknown(dict):
-    """LABELS_SHA256 with the same names, which promise nothing."""
-    def get(self, name, default=None):
-        return default
 
 
 @pytest.fixture
 def any_digits(monkeypatch):
-    """Any digits may be called mnist, usps or mnist60k, in this process; none are kept from one test to the next."""
-    monkeypatch.setattr(support.files, 'LABELS_SHA256', Unknown(support.files.LABELS_SHA256))
-    kept = compare.load, modern.load, figures.digits, figures.trained
-    for cache in kept:
-        cache.cache_clear()
+    """Any digits may be called mnist, usps or mnist60k, in this process."""
+    class Unknown(dict):
+        def get(self, name, default):
+            return default
+    monkeypatch.setattr(support.files, 'SHA256', Unknown(support.files.SHA256))
+    figures.trained.cache_clear()
     yield
-    for cache in kept:
-        cache.cache_clear()
+    figures.trained.cache_clear()
 
 
 @pytest.fixture(scope='session')
@@ -182,7 +172,7 @@ def originals(*names):
 
 @pytest.fixture
 def mnist_root():
-    return originals(*(f'MNIST/raw/{name}' for name in prepro.MNIST_MD5))
+    return originals(*(f'MNIST/raw/{name}' for name in prepro.ORIGINALS['mnist'][1]))
 
 
 @pytest.fixture

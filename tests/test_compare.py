@@ -126,4 +126,5 @@ def test_bad_arguments(argv, says, usps):
 def test_data_not_prepared(tmp_path):
     done = call(compare, 'reference', cwd=tmp_path)
     assert done.status == 1
-    assert done.err == ['compare.py: data/usps/train1989.pt is not there; run: python prepro.py --dataset usps']
+    assert done.err == [f'compare.py: {tmp_path}/data/usps/digits.json is not there; '
+                        'run: python prepro.py --dataset usps']

@@ -38,7 +38,7 @@ def unpacked(net):
 HTML = PAGE.read_text(encoding='utf-8')
 DATA = data_of(HTML)
 NETS = pytest.mark.parametrize('n', [0, pytest.param(1, marks=pytest.mark.slow)], ids=['reference', 'paper'])
-usps = functools.cache(prepro.usps)
+usps = functools.cache(lambda root: prepro.originals('usps', root))
 
 
 def digits_of(n, request):

@@ -1,7 +1,6 @@
 """predict.py: from any picture to what the net sees, the answer or a rejection, and bad input."""
 import io
 import json
-import os
 import struct
 
 import numpy as np
@@ -330,12 +329,10 @@ def test_a_picture_that_cannot_be_read_is_one_line_and_the_others_go_on(content,
     assert len(lines) == 1 and lines[0].startswith('predict.py: bad.png: ') and says in lines[0]
 
 
-def test_what_is_not_a_file_is_not_waited_for(model, tmp_path):
-    os.mkfifo(tmp_path / 'fifo')
-    for name in ('fifo', '.'):
-        run = call(predict, model, name, cwd=tmp_path)
-        assert run.status == 1 and 'not a file' in run.err[-1]
-        refused(call(predict, name, 'a.png', cwd=tmp_path), 'predict.py', 'not a file')
+def test_a_folder_is_no_picture_and_no_model(model, tmp_path):
+    run = call(predict, model, '.', cwd=tmp_path)
+    assert run.status == 1 and 'not a file' in run.err[-1]
+    refused(call(predict, '.', 'a.png', cwd=tmp_path), 'predict.py', 'cannot read')
 
 
 BAD_MODELS = {                          # test_files.py has more

@@ -1,0 +1,39 @@
+"""experiments/verify.py: rows run again."""
+import pytest
+
+from conftest import call, refused, write_digits
+from experiments import compare, verify
+
+
+@pytest.fixture
+def rows(tmp_path, any_digits):
+    """A folder with results/compare.csv, three rows of tiny runs."""
+    write_digits(tmp_path, 'usps', 40, 20)
+    assert call(compare, 'paper', 'fc40', 'sgd', '--seeds', 3, '--out', 'results/compare.csv', cwd=tmp_path).status == 0
+    return tmp_path
+
+
+def test_rows_run_again_are_equal_until_a_digit_is_changed(rows):
+    path = rows / 'results' / 'compare.csv'
+    said = call(verify, path, cwd=rows)
+    assert said.status == 0 and said.out.splitlines()[-1] == '3 of 3 rows equal'
+    header, first, *others = path.read_text().splitlines()
+    fields = first.split(',')
+    loss = header.split(',').index('test_loss')
+    fields[loss] = fields[loss][:-1] + str((int(fields[loss][-1]) + 1) % 10)
+    path.write_text('\n'.join([header, ','.join(fields), *others, '']))
+    said = call(verify, path, cwd=rows)
+    refused(said, 'verify.py', 'some rows are not what is run now')
+    assert said.out.splitlines()[-1] == '2 of 3 rows equal'
+    assert sum(f'test_loss is' in line for line in said.out.splitlines()) == 1
+
+
+def test_rows_whose_digits_are_not_there_are_counted(rows):
+    (rows / 'data' / 'usps' / 'digits.json').unlink()
+    said = call(verify, rows / 'results' / 'compare.csv', cwd=rows)
+    assert said.status == 0
+    assert said.out.splitlines() == ['3 rows were left out, as data/usps is not there', '0 of 0 rows equal']
+
+
+def test_what_is_no_table_of_runs_is_refused(rows):
+    assert call(verify, rows / 'results' / 'bench.csv', cwd=rows).status == 2
