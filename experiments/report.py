@@ -14,9 +14,10 @@ import statistics
 
 import modern
 import repro
-from experiments import claim_runs, claims, compare, ladder_tables, pictures, posterior_tables, uncertainty
+from experiments import claim_runs, claims, compare, ladder_tables, pictures, uncertainty
 from experiments.compare import DECIMALS, LABELS, NARROW, SCALE, VARIANTS
 from experiments.markdown import Missing, interval, pm, probability, prose, table
+from experiments.posterior import answer
 from repro import KARPATHY2022, PAPER, PAPER_FC40, RESULTS
 from support import cli, files, runs
 from support.cli import fail
@@ -318,7 +319,7 @@ def pictures_table():
 def findings():
     first, other = (mean_sd_of(name, 'test_error', 'mnist60k') for name in ('test_first', 'train_first'))
     return '\n'.join(prose(f'- {text}', '  ') for text in (
-        posterior_tables.finding(),
+        answer.tables()['posterior_finding'],
         "**The digits that the 2022 reproduction takes from MNIST are not fixed by its seed**: it loops over a Python "
         f'*set*. Drawn test first, its settings give {first}% wrong; drawn train first, {other}%.',
         f'**The sample of MNIST matters as well as the seed.** {lottery()}'))
@@ -327,7 +328,8 @@ def findings():
 BLOCKS = {'front': front, 'findings': findings, 'table': papers_table, 'single': single, 'nets': nets,
           'open': open_questions, 'posterior_best': posterior_best, 'draws': draws_table, 'variance': variance,
           'claims': claim_table, 'claims_front': claims_front, 'speed_table': speed, 'pictures': pictures_table,
-          **ladder_tables.BLOCKS, **posterior_tables.BLOCKS}
+          **ladder_tables.BLOCKS}
+BLOCKS |= {mark: functools.partial(lambda mark: answer.tables()[mark], mark) for mark in answer.BLOCKS}
 
 
 def render(text):

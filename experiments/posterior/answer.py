@@ -11,18 +11,17 @@ import numpy as np
 from scipy import stats
 
 from experiments import compare
-from experiments.markdown import pm, prose, table
+from experiments.markdown import pm, table
 from experiments.posterior import draws, fit, inference
 from experiments.posterior.draws import HALF, PRIOR
-from experiments.posterior.inference import DISTANCES, GIVEN, NAMES, PAPERS, TOLERANCES, columns, compared, size
+from experiments.posterior.inference import ALL, DISTANCES, GIVEN, NAMES, PAPERS, TOLERANCES, columns, compared, size
 from experiments.style import BLACK, BLUE, GRAY, ORANGE, PALE, SKY, canvas, png
 from prepro import N_TEST, N_TRAIN
 from repro import PAPER, PASSES
-from support import files, runs
+from support import files
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(HERE)), 'results')
-ALL = 'all eight'
 LABELS = {          # {result: (in words, its factor in a table, decimals)}
     'train_loss': ('train MSE, 1e-3', 1e3, 2), 'train_misses': ('train misses', 1, 1),
     'test_loss': ('test MSE, 1e-3', 1e3, 1), 'test_misses': ('test misses', 1, 1),
@@ -70,15 +69,15 @@ def split(p, w):
 
 def counts(p):
     near = p.emulator.draws['draw']
-    return prose(f'Of {len(p.rows):,} draws, in {len(near):,} both nets learned. The emulator leaves '
-                 f'{percent(len(p.c["half"]) / p.size)} of the prior.')
+    return (f'Of {len(p.rows):,} draws, in {len(near):,} both nets learned. The emulator does not rule out '
+            f'{percent(len(p.c["half"]) / p.size)} of the prior.')
 
 
 def hypotheses(p):
     """The unit and the factor 1/2, by what is given, and by tolerance given all eight results."""
-    cases = {given: p.weights(given)[0] for given in GIVEN}
+    cases = {given: p.weights(given) for given in GIVEN}
     cases[f'{ALL}, and 23 passes of both nets'] = cases[ALL] * (p.c['fc_passes'] == PASSES)
-    cases |= {f'{ALL}, tolerance {t:g}': p.weights(ALL, t)[0] for t in TOLERANCES[1:]}
+    cases |= {f'{ALL}, tolerance {t:g}': p.weights(ALL, t) for t in TOLERANCES[1:]}
     shares = [{name: part.sum() / w.sum() for name, part in split(p, w).items()} for w in cases.values()]
     rows = [[name, *(percent(share[name]) for share in shares), span(p.c['level'], split(p, cases[ALL])[name])]
             for name in HYPOTHESES]
@@ -88,7 +87,7 @@ def hypotheses(p):
 
 def settings(p):
     """Prior and posterior of each setting."""
-    weights, rows = [p.weights(given)[0] for given in list(GIVEN)[1::2]], []
+    weights, rows = [p.weights(given) for given in list(GIVEN)[1::2]], []
     for name in (*KINDS, 'rate', 'own_step', 'newton'):
         kind, *values = KINDS.get(name, ('derived',))
         if kind == 'one of':
@@ -150,7 +149,7 @@ def abc(p):
 
 def fitted(_):
     """The fit of `paper`: the best points of each method."""
-    points = fit.points(runs.read_rows(os.path.join(FOLDER, 'fit.csv'), fit.KEY, fit.VALUES, fit.WORDS))
+    points = fit.points(fit.read(os.path.join(FOLDER, 'fit.csv')))
     rows = [['the paper', '', '', f'{PAPER["train_loss"] * 1000:g}', PAPER['train_misses'], '']]
     for method in 'newton', 'sgd':
         rows += [[optimizer, f'{damping:g}' if damping else '', f'{rate:g}',
@@ -161,18 +160,17 @@ def fitted(_):
 
 def finding(p):
     """The answer in three sentences, for the front page."""
-    cases = [p.weights(given, t)[0] for given, t in ((ALL, 1), (list(GIVEN)[2], 1), (ALL, 2))]
+    cases = [p.weights(given, t) for given, t in ((ALL, 1), (list(GIVEN)[2], 1), (ALL, 2))]
     shares = {name: [split(p, w)[name].sum() for w in cases] for name in HYPOTHESES}
     first, second = sorted(shares, key=lambda name: -shares[name][0])[:2]
     (a, a_five, a_wide), (b, b_five, b_wide) = (map(percent, shares[name]) for name in (first, second))
     level = span(p.c['level'], split(p, cases[0])[first])
     printed = percent(cases[0][p.c['sqrt_fan_in'] == 0].sum())
-    return prose(
-        f'**[What was done in 1989?](results/README.md#what-was-done-in-1989)** The eight results speak for {first} '
-        f'({a}, targets ±{level}) over {second} ({b}), and for the initial range 2.4/F, as printed ({printed}). '
-        f'Without the fully connected net it is {a_five} to {b_five}; if the nets of 1989 may differ from ours twice '
-        f'as much as ours from initial weights, {a_wide} to {b_wide}. The learning rate is known only together with the '
-        'damping; the connection scheme, the patterns for the curvature, the initial biases and the order are not.')
+    return (f'**[What was done in 1989?](results/README.md#what-was-done-in-1989)** The eight results speak for {first} '
+            f'({a}, targets ±{level}) over {second} ({b}), and for the initial range 2.4/F, as printed ({printed}). '
+            f'Without the fully connected net it is {a_five} to {b_five}; if the nets of 1989 may differ from ours by '
+            f'twice as much, {a_wide} to {b_wide}. The learning rate is known only together with the damping; the '
+            'connection scheme, the patterns for the curvature, the initial biases and the order are not known.')
 
 
 BLOCKS = {'posterior_finding': finding, 'posterior_counts': counts, 'posterior_hypotheses': hypotheses,
@@ -207,7 +205,7 @@ def draw_odds():
     """The unit and the factor 1/2, by what is given and by tolerance."""
     p, left = posterior(), 0.0
     cases = [*((given, 1.0) for given in GIVEN), *((ALL, t) for t in TOLERANCES[1:])]
-    weights = [p.weights(*case)[0] for case in cases]
+    weights = [p.weights(*case) for case in cases]
     fig, ax = canvas(2.6)
     for name in HYPOTHESES:
         shares = np.array([split(p, w)[name].sum() for w in weights])
@@ -223,7 +221,7 @@ def draw_odds():
 def draw_posterior(bins=8):
     """Prior and posterior of each setting: bars for a choice, steps for a number."""
     p, which = posterior(), dict(zip((list(GIVEN)[1], ALL), (BLUE, ORANGE)))
-    prior = columns(draws.settings(range(4096)))
+    prior = draws.sample(4096, 1989)
     fig, axes = canvas(6.4, 3, 4, sharey=True)
     for ax, name in zip(axes.flat, (*KINDS, 'newton')):
         kind, *values = KINDS.get(name, ('log-uniform', 0.01, 10))
@@ -234,7 +232,7 @@ def draw_posterior(bins=8):
             ax.bar(at, 1 / len(at) if choice else np.histogram(prior[name], edges)[0] / len(prior[name]),
                    0.9 if choice else 1.0, color=PALE, label='prior')
         for side, (given, color) in zip((-1, 1), which.items()):
-            w, look = p.weights(given)[0], {'color': color, 'label': f'given {given}'}
+            w, look = p.weights(given), {'color': color, 'label': f'given {given}'}
             if choice:
                 ax.bar(at + 0.18 * side, [w[p.c[name] == value].sum() for value in values], 0.3, **look)
             else:

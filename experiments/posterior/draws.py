@@ -4,10 +4,10 @@ The prior of 1989's settings, and the draws: both of the paper's nets, trained o
 Draw i is point i of a scrambled Sobol sequence, the same on any machine and in any order; it is also the seed of its
 nets' initial weights, of a random scheme and of a shuffle. Its row has the eight results that the paper gives.
 """
-import functools
 import math
 import os
 
+import numpy as np
 import torch
 
 import repro
@@ -75,27 +75,31 @@ WORDS = ('unit', 'scheme')
 TABLES = {'blocks': repro.TABLE, 'cyclic': CYCLIC, 'spread': SPREAD}
 REMEDY = 'run: python -m experiments.posterior --draws 0-1023'
 
-load = functools.cache(files.load_digits)
+load = files.load_digits
 
 
-def settings(draws, seed=1989):
-    """The settings of some draws: [{'draw': its number, setting: value}]."""
-    if not draws:
-        return []
+def sample(n, seed):
+    """The first n points of a scrambled Sobol sequence from the prior: {setting: its values (n,)}."""
     sobol = torch.quasirandom.SobolEngine(len(PRIOR), scramble=True, seed=seed)
-    points = sobol.draw(max(draws) + 1, dtype=torch.float64).numpy()     # in [0, 1)
-    return [{'draw': i} | {name: value(float(u), *prior) for u, (name, prior) in zip(points[i], PRIOR.items())}
-            for i in draws]
+    points = sobol.draw(n, dtype=torch.float64).numpy().T                # in [0, 1)
+    return {name: value(u, *prior) for u, (name, prior) in zip(points, PRIOR.items())}
 
 
 def value(u, kind, *values):
-    """The value below which the prior has the share u of its mass; numbers to six digits, as they are written."""
+    """The values below which the prior has the shares u (n,) of its mass."""
     if kind == 'one of':
-        return values[int(u * len(values))]
+        return np.array(values)[(u * len(values)).astype(int)]
     low, high = values
     if kind == '23 or log-uniform':
-        return PASSES if u < 0.5 else round(low * (high / low)**(2*u - 1))
-    return float(f'{low + u * (high - low) if kind == "uniform" else low * (high / low)**u:.6g}')
+        return np.where(u < 0.5, PASSES, np.rint(low * (high / low)**(2*u - 1)).astype(int))
+    return low + u * (high - low) if kind == 'uniform' else low * (high / low)**u
+
+
+def settings(draws):
+    """The settings of some draws: [{'draw': its number, setting: value}], with six digits, as they are written."""
+    columns = {name: values[list(draws)].tolist() for name, values in sample(max(draws, default=0) + 1, 1989).items()}
+    return [{'draw': i} | {name: float(f'{x:.6g}') if isinstance(x, float) else x for name, x in zip(columns, row)}
+            for i, *row in zip(draws, *columns.values())]
 
 
 def recipe(row, name):

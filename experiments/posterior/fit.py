@@ -45,6 +45,11 @@ def one_run(optimizer, damping, rate, seed):
     return {'train_loss': train['loss'] / 2, 'train_misses': train['misses']}
 
 
+def read(path):
+    """The rows of a file of the fit."""
+    return runs.read_rows(path, KEY, VALUES, WORDS, 'run: python -m experiments.posterior.fit')
+
+
 def points(rows):
     """
     The points of the grid, best first: [(distance, optimizer, damping, rate, {result: (mean, sd)})]. The distance is

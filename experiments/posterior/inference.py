@@ -34,13 +34,13 @@ RESULTS = {
     'fc_train_misses': (np.sqrt, 0.45, PAPER_FC40['train_error'] * N_TRAIN / 100, 0.05 * N_TRAIN / 100, 250),
     'fc_test_misses': (np.sqrt, 0.24, PAPER_FC40['test_error'] * N_TEST / 100, 0.05 * N_TEST / 100, 230),
     'fc_rejection': (np.log, 0.11, PAPER_FC40['rejection'], 0.05, 45)}
-NAMES = list(RESULTS)
+NAMES, ALL = list(RESULTS), 'all eight'
 COMPARE, SD, PAPERS, ROUNDING, MOST = zip(*RESULTS.values())
 GIVEN = {           # what is given: the rest is predicted
     'its two training results': ['train_loss', 'train_misses'],
     "both nets' training results": ['train_loss', 'train_misses', 'fc_train_misses'],
     "the convolutional net's five": NAMES[:5],
-    'all eight': NAMES}
+    ALL: NAMES}
 # The likelihood of the paper's results x, given settings s: P(both nets learn | s) N(x; m(s), t**2 (C + R)). P and the
 # means m are emulated; C is the covariance of the emulator's errors on draws that it was not trained on, and so holds
 # what initial weights do and what the emulator does not know; R is the variance that the paper's rounding adds. With a
@@ -128,7 +128,9 @@ class Process:
 
     def without(self, x, out):
         """Predictions at x (n, out) of the processes through all points but one, which are `out`."""
-        return self(x)[:, None] - self.kernel(x, self.x) @ self.inverse[:, out] * self.errors[out]
+        moved = self.inverse[:, out] * self.errors[out]
+        return np.concatenate([(self(part)[:, None] - self.kernel(part, self.x) @ moved).astype(np.float32)
+                               for part in np.array_split(x, len(x) // 4096 + 1)])
 
 
 class Emulator:
@@ -171,9 +173,9 @@ class Emulator:
 class Posterior:
     """Points of the prior that are not ruled out, each with its MSE as it is and halved, to be weighted."""
 
-    def __init__(self, rows, n=2**18):
+    def __init__(self, rows, n=2**19):
         self.rows, self.emulator = rows, Emulator(rows)
-        c = columns(draws.settings(range(n), seed=1990))                 # another sequence than the draws'
+        c = draws.sample(n, seed=1990)  # another sequence than the draws'
         left = self.emulator.left(c)
         c = {name: values[left] for name, values in c.items()}
         learns, means = self.emulator(c)
@@ -186,18 +188,21 @@ class Posterior:
         self.learns, self.means = np.tile(learns, 2), np.tile(means, (2, 1)) - half[:, None] * HALVED
         self.size = 2 * n
 
-    def weights(self, given='all eight', tolerance=1.0, paper=None, means=None):
-        """The weight of each point, given the paper's results (or those of a draw, as compared), and the evidence."""
+    def weights(self, given=ALL, tolerance=1.0):
+        """The weight of each point, given these of the paper's results. They sum to 1."""
+        return self.weighed(slice(None), -self.means, given, tolerance)
+
+    def weighed(self, some, gaps, given, tolerance=1.0):
+        """The weights of some points, where the results are so far (points, 8) from the points' means."""
         i = [NAMES.index(name) for name in GIVEN[given]]
-        r = ((np.zeros(8) if paper is None else paper) - (self.means if means is None else means))[:, i]
-        covariance = tolerance**2 * self.emulator.covariance[np.ix_(i, i)]
-        w = self.learns * stats.multivariate_normal(cov=covariance).pdf(r)
-        return w / w.sum(), w.sum() / self.size
+        normal = stats.multivariate_normal(cov=tolerance**2 * self.emulator.covariance[np.ix_(i, i)])
+        w = self.learns[some] * normal.pdf(gaps[:, i])
+        return w / w.sum()
 
     def predictive(self, given):
         """{result: 4,000 values of what the paper's would be} of nets that agree with it in what is given."""
         rng = np.random.default_rng(1989)
-        k = rng.choice(len(self.learns), 4000, p=self.weights(given)[0])
+        k = rng.choice(len(self.learns), 4000, p=self.weights(given))
         known = np.isin(NAMES, GIVEN[given])
         C = self.emulator.covariance
         gain = C[~known][:, known] @ linalg.inv(C[known][:, known])      # of the rest's errors on those known
@@ -212,26 +217,28 @@ class Posterior:
         nearest = np.argsort(far, kind='stable')[:n]
         return nearest % len(c['draw']), nearest // len(c['draw']), far[nearest].max()
 
-    def calibration(self, given='all eight', n=400):
+    def calibration(self, given=ALL, n=400):
         """
         Draws play the paper, each inferred from the others: simulation-based calibration (Talts et al. 2018). {setting:
-        the posterior's probability below the true value, uniform if the inference works}, for numbers; {setting: (the
-        probability of the true option, what it should be on average)} for choices.
+        the posterior's probability below the true value, uniform if the inference works (n,)}, of numbers; {setting:
+        the true option's probability, and what it should be on average (n, 2)}, of choices.
         """
         which, half, _ = self.papers(n)
-        c, x = self.emulator.draws, inputs(self.c)[:len(self.means) // 2]
+        some = np.arange(0, len(self.means) // 2, 2)     # every second point, as all of them take a gigabyte
+        x = inputs({name: values[some] for name, values in self.c.items()})
         means = np.stack([process.without(x, which) for process in self.emulator.results], -1)       # (points, n, 8)
-        ranks = {name: [] for name in (*PRIOR, 'half')}
-        truth = {name: c[name][which] for name in PRIOR} | {'half': half}
-        seen = compared(c)[which] - half[:, None] * HALVED
+        some = np.concatenate([some, len(self.means) // 2 + some])
+        c = {name: values[some] for name, values in self.c.items()}
+        truth = {name: self.emulator.draws[name][which] for name in PRIOR} | {'half': half}
+        seen = compared(self.emulator.draws)[which] - half[:, None] * HALVED
+        ranks = {name: [] for name in truth}
         for k in range(len(which)):
-            w, _ = self.weights(given, 1.0, seen[k], np.concatenate([means[:, k] - h * HALVED for h in HALF[1:]]))
+            w = self.weighed(some, np.concatenate([seen[k] - means[:, k] + h * HALVED for h in HALF[1:]]), given)
             for name, values in truth.items():
-                if (PRIOR | {'half': HALF})[name][0] == 'one of':
-                    shares = [w[self.c[name] == option].sum() for option in (PRIOR | {'half': HALF})[name][1:]]
-                    ranks[name].append((w[self.c[name] == values[k]].sum(), sum(s**2 for s in shares)))
-                else:
-                    ranks[name].append(w[self.c[name] < values[k]].sum() + w[self.c[name] == values[k]].sum() / 2)
+                at = w[c[name] == values[k]].sum()
+                kind, *options = (PRIOR | {'half': HALF})[name]
+                ranks[name].append((at, sum(w[c[name] == option].sum()**2 for option in options)) if kind == 'one of'
+                                   else w[c[name] < values[k]].sum() + at / 2)
         return {name: np.array(found) for name, found in ranks.items()}
 
 
