@@ -126,7 +126,7 @@ def world(n, start=0):
                                3 * math.log(row['step'] / 0.05), 8 * math.log(12 / row['fc_passes']), 0, 0]
         values = [float(inference.inverse(name, x)) for name, x in zip(NAMES, means + noise)]
         failed = row['step'] > 0.3      # nothing is learned
-        rows.append(row | dict(zip(NAMES, values)) | {'curvature': 1e-3, 'newton': 0.5} | (
+        rows.append(row | dict(zip(NAMES, values)) | {'curvature': 1e-3, 'newton': row['share']} | (
             {'train_misses': 6000} if failed else {}))
     return rows
 

@@ -32,7 +32,7 @@ TITLES = {'unit': 'unit', 'share': "targets / unit's range", 'damping': 'damping
           'patterns': 'patterns for curvature', 'scheme': 'connection scheme', 'sqrt_fan_in': 'initial range',
           'drawn_biases': 'initial biases', 'shuffled': 'constant order', 'fc_passes': 'passes, fully connected',
           'half': 'MSE reported', 'rate': 'learning rate', 'own_step': 'rate / (damping + typical curvature)',
-          'newton': 'typical curvature / damping'}
+          'newton': '% of weights with curvature > damping'}
 OPTIONS = {'unit': ('tanh', "LeCun's"), 'sqrt_fan_in': ('2.4/F', '2.4/√F'), 'drawn_biases': ('0', 'drawn'),
            'shuffled': ('as stored', 'shuffled'), 'half': ('as it is', 'halved')}
 HYPOTHESES = {f'{words}, MSE {half}': (unit, h) for unit, words in zip(PRIOR['unit'][1:], OPTIONS['unit'])
@@ -166,11 +166,12 @@ def finding(p):
     (a, a_five, a_wide), (b, b_five, b_wide) = (map(percent, shares[name]) for name in (first, second))
     level = span(p.c['level'], split(p, cases[0])[first])
     printed = percent(cases[0][p.c['sqrt_fan_in'] == 0].sum())
-    return (f'**[What was done in 1989?](results/README.md#what-was-done-in-1989)** The eight results speak for {first} '
-            f'({a}, targets ±{level}) over {second} ({b}), and for the initial range 2.4/F, as printed ({printed}). '
-            f'Without the fully connected net it is {a_five} to {b_five}; if the nets of 1989 may differ from ours by '
-            f'twice as much, {a_wide} to {b_wide}. The learning rate is known only together with the damping; the '
-            'connection scheme, the patterns for the curvature, the initial biases and the order are not known.')
+    return ('**[What was done in 1989?](results/README.md#what-was-done-in-1989)** '
+            f'The eight results speak for {first} ({a}, targets ±{level}) over {second} ({b}), and for the initial range '
+            f'2.4/F, as printed ({printed}). Without the fully connected net it is {a_five} to {b_five}; if the nets of '
+            f'1989 may differ from ours by twice as much, {a_wide} to {b_wide}. The learning rate is known only together '
+            'with the damping; the connection scheme, the patterns for the curvature, the initial biases and the order '
+            'are not known.')
 
 
 BLOCKS = {'posterior_finding': finding, 'posterior_counts': counts, 'posterior_hypotheses': hypotheses,
@@ -224,7 +225,7 @@ def draw_posterior(bins=8):
     prior = draws.sample(4096, 1989)
     fig, axes = canvas(6.4, 3, 4, sharey=True)
     for ax, name in zip(axes.flat, (*KINDS, 'newton')):
-        kind, *values = KINDS.get(name, ('log-uniform', 0.01, 10))
+        kind, *values = KINDS.get(name, ('share', 0, 100))
         choice, log = kind == 'one of', 'log' in kind
         at = np.arange(len(values) if choice else bins)
         edges = None if choice else (np.geomspace if log else np.linspace)(*values, bins + 1)

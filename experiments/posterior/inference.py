@@ -134,16 +134,16 @@ class Process:
 
 
 class Emulator:
-    """P(both nets learn), the means of the eight results of nets that do, and their curvature's logarithm."""
+    """P(both nets learn); of nets that do the means of the eight results, and what is said of their curvature."""
 
     def __init__(self, rows):
-        c = columns(rows)
+        c = columns(sorted(rows, key=lambda row: row['draw']))
         good = learned(c)
         self.draws = {name: values[good] for name, values in c.items()}
         x, y = inputs(self.draws), compared(self.draws)
         self.learns = Process(inputs(c), good.astype(float))
         self.results = [Process(x, column) for column in y.T]
-        self.curvature = Process(x, np.log(self.draws['curvature']))
+        self.curvature, self.newton = (Process(x, y) for y in (np.log(self.draws['curvature']), self.draws['newton']))
         # the draws that are nearest to the paper by what the emulator predicts from all others
         errors = np.stack([process.errors for process in self.results], 1)
         far = np.minimum(abs(y - errors).max(1), abs(y - HALVED - errors).max(1))
@@ -181,8 +181,9 @@ class Posterior:
         learns, means = self.emulator(c)
         c['level'] = c['share'] * np.where(c['unit'] == 'lecun', LECUN_UNIT['A'], 1.0)
         c['rate'] = c['step'] * (TYPICAL + c['damping'])
-        curvature = np.exp(self.emulator.curvature(inputs(c)))
-        c['own_step'], c['newton'] = c['rate'] / (c['damping'] + curvature), curvature / c['damping']
+        x = inputs(c)
+        c['own_step'] = c['rate'] / (c['damping'] + np.exp(self.emulator.curvature(x)))
+        c['newton'] = 100 * self.emulator.newton(x).clip(0, 1)
         self.c = {name: np.tile(values, 2) for name, values in c.items()}
         self.c['half'] = half = np.repeat(HALF[1:], len(means))
         self.learns, self.means = np.tile(learns, 2), np.tile(means, (2, 1)) - half[:, None] * HALVED
