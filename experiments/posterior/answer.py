@@ -166,12 +166,12 @@ def finding(p):
     (a, a_five, a_wide), (b, b_five, b_wide) = (map(percent, shares[name]) for name in (first, second))
     level = span(p.c['level'], split(p, cases[0])[first])
     printed = percent(cases[0][p.c['sqrt_fan_in'] == 0].sum())
-    return ('**[What was done in 1989?](results/README.md#what-was-done-in-1989)** '
-            f'The eight results speak for {first} ({a}, targets ±{level}) over {second} ({b}), and for the initial range '
-            f'2.4/F, as printed ({printed}). Without the fully connected net it is {a_five} to {b_five}; if the nets of '
-            f'1989 may differ from ours by twice as much, {a_wide} to {b_wide}. The learning rate is known only together '
-            'with the damping; the connection scheme, the patterns for the curvature, the initial biases and the order '
-            'are not known.')
+    return (
+        '**[What was done in 1989?](results/README.md#what-was-done-in-1989)** The eight results speak for '
+        f'{first} ({a}, targets ±{level}) over {second} ({b}), and for the initial range 2.4/F, as printed ({printed}). '
+        f'Without the fully connected net it is {a_five} to {b_five}; if the nets of 1989 may differ from ours by twice '
+        f'as much, {a_wide} to {b_wide}. The learning rate is known only together with the damping; the connection '
+        'scheme, the patterns for the curvature, the initial biases and the order are not known.')
 
 
 BLOCKS = {'posterior_finding': finding, 'posterior_counts': counts, 'posterior_hypotheses': hypotheses,
