@@ -168,8 +168,8 @@ def finding(p):
     printed = percent(cases[0][p.c['sqrt_fan_in'] == 0].sum())
     return (
         '**[What was done in 1989?](results/README.md#what-was-done-in-1989)** The eight results speak for '
-        f'{first} ({a}, targets ±{level}) over {second} ({b}), and for the initial range 2.4/F, as printed ({printed}). '
-        f'Without the fully connected net it is {a_five} to {b_five}; if the nets of 1989 may differ from ours by twice '
+        f'{first} ({a}, targets ±{level}) over {second} ({b}), and for an initial range of 2.4/F ({printed}). '
+        f'Without the fully connected net: {a_five} to {b_five}; if the nets of 1989 may differ from ours by twice '
         f'as much, {a_wide} to {b_wide}. The learning rate is known only together with the damping; the connection '
         'scheme, the patterns for the curvature, the initial biases and the order are not known.')
 
