@@ -372,14 +372,17 @@ def main():
     parser.add_argument('--engine', choices=('compiled', 'autograd'), default='compiled', help='support/backprop.py, '
                         'compiled by numba, or PyTorch, over 100 times slower (default: compiled)')
     parser.add_argument('-o', '--output', type=cli.path, metavar='DIR',
-                        help='where args.json, metrics.csv and model.pt go (default: out/<recipe>-<dataset>)')
+                        help='where args.json, metrics.csv and model.pt go (default: out/<recipe>-<dataset>, and '
+                        'what is not as in the recipe: out/paper-usps-passes2)')
     args = parser.parse_args()
 
     torch.set_num_threads(1)            # two are slower on a net of this size
     splits = files.load_digits(args.dataset)
-    folder = args.output or os.path.join('out', f'{args.recipe}-{args.dataset}')
-    files.writable(folder, 'args.json', 'metrics.csv', 'model.pt')
     changes = {'passes': args.passes, 'rate': args.learning_rate}
+    others = [f'{name}{value}' for name, value in changes.items() if value is not None]
+    others += [f'seed{args.seed}'] * (args.seed != parser.get_default('seed'))
+    folder = args.output or os.path.join('out', '-'.join([args.recipe, args.dataset, *others]))
+    files.writable(folder, 'args.json', 'metrics.csv', 'model.pt')
     recipe = RECIPES[args.recipe]
     settings = recipe | {'training': recipe['training'] | {k: v for k, v in changes.items() if v is not None}}
     start = {'recipe': args.recipe, 'dataset': args.dataset, 'seed': args.seed, 'settings': settings,
@@ -397,9 +400,9 @@ def main():
                 print(f'eval: split {split:5}. loss {m["loss"]:e}. error {m["error"]:.2f}%. misses: {m["misses"]}',
                       flush=True)
                 rows.append({'pass': n, 'split': split, **m, 'seconds': seconds})
-            files.save_run(folder, start, rows)
+            place = files.save_run(folder, start, rows)
     except Diverged:
-        kept = f'the passes before it are in {folder}' if rows else 'nothing is written'
+        kept = f'the passes before it are in {place}' if rows else 'nothing is written'
         cli.fail(f'training diverged in pass {len(rows) // 2 + 1}: a value is no longer finite; {kept}; '
                  f'try a learning rate below {settings["training"]["rate"]}')
     files.save_run(folder, start, rows, net)

@@ -1,14 +1,18 @@
 """
-The picture of the net: every cell a unit, to scale; its counts; and which maps
-of H1 each map of H2 sees.
+Two pictures of the net. One has every unit, to scale, the counts, and which
+maps of H1 each map of H2 sees; the other what H1 learned to see, and what one
+digit does to every layer.
 
-    python -m experiments.figures architecture
+    python -m experiments.report architecture kernels
 """
+import numpy as np
+import torch
 from matplotlib.patches import Polygon, Rectangle
 
 import prepro
 import repro
-from experiments.style import BLACK, BLUE, GRAY, ORANGE, PALE, bare, canvas, png
+from experiments.paper import SEEDS, load, tested, trained
+from experiments.style import BLACK, BLUE, GRAY, ORANGE, PALE, WIDTH, bare, canvas, mosaic, plt, png
 
 SEEN_BY = 5                             # the map of H2 whose windows are shown
 # where things stand, in cells: the left edges of the image, H1, H2, H3 and output, and the height of their middle; y
@@ -85,7 +89,7 @@ def write_counts(ax, net, y):
     for layer, numbers in net.counts().items():
         y += 4
         weight = 'bold' if layer == 'all' else 'normal'
-        ax.text(0, y, layer, weight=weight)
+        ax.text(0, y, layer.replace('out', 'output'), weight=weight)
         for x, number in zip(columns, numbers):
             ax.text(x, y, f'{number:,}', ha='right', weight=weight)
     ax.text(0, y + 4.5, '"all" counts the 256 units of the image', fontsize=8.5, color=GRAY)
@@ -106,7 +110,7 @@ def draw_table(ax, net, left, top, cell=2.3):
 
 
 def draw_architecture():
-    """The bytes of the PNG file."""
+    """Units and their connections."""
     net = repro.Net()
     fig, ax = canvas(5.7)
     bare(ax).set_aspect('equal')
@@ -115,3 +119,61 @@ def draw_architecture():
     draw_table(ax, net, 79, 43.5)
     ax.set_xlim(-1, 112)
     return png(fig)
+
+
+def draw_kernels():
+    """What H1 learned to see, and what one test digit does to each layer."""
+    net, _ = trained('paper', 'usps', SEEDS[0])
+    X, _ = load('usps')['test']
+    out, labels = tested('paper', 'usps', SEEDS[0])
+    # a digit of which every layer shows something: the first 3 that is right
+    i = int(((labels == 3) & (out.argmax(1) == 3)).int().argmax())
+    x = X[i:i + 1]
+    with torch.no_grad():
+        H1, H2, H3, out = (y[0].numpy() for y in net.layers(x))
+    layers = {'image': x[0].numpy(), 'H1': H1, 'H2': H2, 'H3': H3.reshape(-1, 1, 1), 'output': out}
+    fig = plt.figure(figsize=(WIDTH, 3.9), layout='constrained')
+    top, bottom = fig.subfigures(2, 1, height_ratios=(1, 2.1))
+
+    ax = bare(top.subplots())
+    kernels = net.H1w.detach()[:, 0].numpy()
+    most = np.abs(kernels).max()
+    n = len(kernels)
+    ax.imshow(mosaic(kernels, n, 1, np.nan), vmin=-most, vmax=most, cmap='gray')
+    for k in range(n):
+        ax.add_patch(Rectangle((6 * k + .5, .5), 5, 5, facecolor='none', edgecolor=GRAY, linewidth=0.6))
+        ax.text(6 * k + 3, 6.1, str(k), ha='center', va='top', fontsize=8, color=GRAY)
+    ax.set_title(f'The {n} kernels of H1, seed {SEEDS[0]} (black: {-most:.1f}, mid-gray: 0, white: {most:.1f})')
+
+    parts = dict(zip(layers, bottom.subplots(1, len(layers), width_ratios=(1.6, 3.0, 1.6, 0.7, 1.7))))
+    for name, y in layers.items():
+        ax = parts[name]
+        bare(ax).set_anchor('N')
+        ax.set_title(name, fontsize=9)
+        if name == 'output':
+            continue
+        size = y.shape[-1]
+        columns = {'image': 1, 'H1': 4, 'H2': 3, 'H3': 3}[name]
+        gap = 0 if name == 'image' else 1
+        ax.imshow(mosaic(y, columns, gap, np.nan), vmin=-1, vmax=1, cmap='gray')
+        for k in range(len(y)):
+            corner = gap - .5 + k % columns * (size + gap), gap - .5 + k // columns * (size + gap)
+            ax.add_patch(Rectangle(corner, size, size, facecolor='none', edgecolor=GRAY, linewidth=0.6))
+    ax = parts['output']
+    ax.set_axis_on()
+    ax.barh(range(10), out + 1, left=-1, color=[BLUE if k == out.argmax() else '#AAAAAA' for k in range(10)],
+            edgecolor=BLACK, linewidth=0.6)
+    ax.set(yticks=range(10), xticks=(-1, 0, 1), xlim=(-1, 1), ylim=(9.6, -.6))
+    ax.grid(False)
+    ax.tick_params(length=0)
+    ax.set_box_aspect(1.28)
+    bottom.suptitle('The activations for a test digit of USPS (black: -1, white: +1)', x=0.005, ha='left', fontsize=10)
+    return png(fig)
+
+
+def tables():
+    return {}
+
+
+def pictures():
+    return {'architecture.png': draw_architecture, 'kernels.png': draw_kernels}

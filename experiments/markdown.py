@@ -1,9 +1,17 @@
-"""How report.py and posterior_tables.py write numbers and tables in README.md and results/README.md."""
+"""How the rooms write numbers and tables for README.md and results/README.md; report.py puts them there."""
+import os
 import textwrap
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class Missing(LookupError):
     """Runs that a page needs, in words, which results/*.csv do not have."""
+
+
+def results(name):
+    """The path of a file in results/."""
+    return os.path.join(ROOT, 'results', name)
 
 
 def table(head, rows, align='---:'):
@@ -28,4 +36,5 @@ def prose(text, indent=''):
 
 
 def probability(p):
-    return f'{p:.3f}' if p >= 0.001 else '< 0.001'
+    """'0.031', '< 0.001', or nothing where p is NaN."""
+    return '' if p != p else f'{p:.3f}' if p >= 0.001 else '< 0.001'

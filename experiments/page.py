@@ -1,24 +1,31 @@
 """
-Make a web page to draw a digit on: one file that opens from disk, runs the nets
-in its own script, and shows the activation of every unit.
+Make a web page to draw a digit on, and to watch a net learn: one file that
+opens from disk, runs and trains the nets in its own script, and shows the
+activation of every unit.
 
     python -m experiments.page                         # the committed page
     python -m experiments.page out/karpathy2022-mnist --out mine.html
+    python -m experiments.page --dataset usps          # to learn the paper's
 
 RUN is a folder that repro.py wrote. The digits that its net was trained on must
 be in data/, as prepro.py makes them. Without a RUN, two nets are trained first,
 as repro.py trains them: `karpathy2022` on MNIST and, if there is a data/usps,
 `paper` on USPS.
 
-The template is experiments/page.html. Put into it are the nets' weights, their
-test errors and the margins below which they reject (see predict.py), a few test
-digits of MNIST, and the constants of predict.py. The same inputs give the same
+The template is experiments/page.html; the net and its training, in JavaScript,
+are experiments/learn.js, and what shows them experiments/watch.js. Put into
+these are the nets' weights, their test errors and the margins below which they
+reject (see predict.py), a few test digits of MNIST to click, the constants of
+predict.py, and all digits that the page's own net learns: the embedded ones of
+MNIST, or USPS's, which are not ours to pass on. The same inputs give the same
 bytes.
 """
 import base64
 import json
 import math
 import os
+import re
+import zlib
 
 import numpy as np
 import torch
@@ -29,12 +36,14 @@ from experiments import compare, predict
 from support import cli, files
 
 OUT = os.path.join('results', 'page.html')
-TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page.html')
+OUT_USPS = os.path.join('out', 'page-usps.html')
+HERE = os.path.dirname(os.path.abspath(__file__))
 PLACE = '"put here by page.py"'         # in the template: what the data replaces
 DEFAULT = ('karpathy2022', 'mnist'), ('paper', 'usps')
 SEED = 1337                             # repro.py's default
 MISREAD = 4                             # how many of the digits to click are ones that the first net misreads
-SOURCES = {'karpathy2022': "The 2022 reproduction's settings", 'paper': "The paper's settings, the rest fitted or assumed"}
+SOURCES = {'karpathy2022': "The 2022 reproduction's settings",
+           'paper': "The paper's settings, the rest fitted or assumed"}
 METHODS = {'sgd': 'gradient descent', 'newton': "Newton's method"}
 
 
@@ -72,8 +81,7 @@ def described(net, dataset, args):
         'table': net.table, 'A': net.A, 'S': net.S, 'level': net.level,
         'least': least if least < math.inf else None,
         'test': {'n': len(X)} | {key: repro.measure(net, X, Y)[key] for key in ('error', 'misses', 'rejection')},
-        'weights': {name: {'shape': list(t.shape), 'float32': packed(t.numpy().astype('<f4'))}
-                    for name, t in net.state_dict().items()},
+        'weights': {name: packed(t.numpy().astype('<f4')) for name, t in net.state_dict().items()},
     }
 
 
@@ -91,9 +99,10 @@ def in_words(net, args):
     return f'{SOURCES[recipe] if known else f"Recipe {recipe}"}: {", ".join(parts)}'
 
 
-def packed(array):
-    """An array's bytes in base64."""
-    return base64.b64encode(array.tobytes()).decode()
+def packed(array, level=None):
+    """An array's bytes in base64, with a level compressed by zlib first."""
+    content = array.tobytes() if level is None else zlib.compress(array.tobytes(), level)
+    return base64.b64encode(content).decode()
 
 
 def to_click(net, dataset):
@@ -117,27 +126,51 @@ def to_click(net, dataset):
     return [{'label': int(labels[i]), 'uint8': packed(images[i])} for i in chosen]
 
 
+def to_learn(dataset):
+    """What the page's own net learns, and how: digits, compressed; the settings it starts with; what is published."""
+    if dataset == 'mnist':
+        splits = prepro.embedded()
+    else:
+        splits = {split: (((X[:, 0] + 1) * 127.5).round().byte().numpy(), Y.argmax(1).byte().numpy())
+                  for split, (X, Y) in files.load_digits(dataset).items()}
+    published = {'the paper': repro.PAPER, 'the 2022 reproduction': repro.KARPATHY2022}
+    recipe = repro.RECIPES['karpathy2022']
+    return {
+        'dataset': dataset.upper(), 'way': predict.way(dataset), 'settings': recipe['net'] | recipe['training'],
+        'seed': SEED, 'days': repro.DAYS, 'n': len(splits['train'][1]), 'n_test': len(splits['test'][1]),
+        'published': {name: {split: row[f'{split}_error'] for split in splits} for name, row in published.items()},
+        'digits': {'side': splits['test'][0].shape[-1]} | {
+            split: {'images': packed(images, 9), 'labels': packed(labels, 9)}
+            for split, (images, labels) in splits.items()},
+    }
+
+
 def constants():
-    """The constants of repro.py and predict.py that the page's script uses."""
-    return {'BACKGROUND': repro.BACKGROUND, 'WORK': predict.WORK, 'CONTRAST': predict.CONTRAST, 'PALE': predict.PALE,
-            'WAYS': predict.WAYS}
+    """The constants of predict.py that the page's script uses."""
+    return {'WORK': predict.WORK, 'CONTRAST': predict.CONTRAST, 'PALE': predict.PALE, 'WAYS': predict.WAYS}
 
 
-def filled(template, data):
-    """The template with the data in it, as JSON in which no `<` is left: HTML would take </script> for the end."""
-    assert template.count(PLACE) == 1
-    return template.replace(PLACE, json.dumps(data, separators=(',', ':'), allow_nan=False).replace('<', '\\u003c'))
+def page(data):
+    """The page: page.html, its scripts, and the data as JSON without `<`: HTML would take </script> for the end."""
+    def source(name):
+        return files.read_file(os.path.join(HERE, name), '`git checkout experiments` brings it back').decode()
+    text = re.sub(r' src="(.*\.js)">', lambda script: f'>\n{source(script[1])}', source('page.html'))
+    return text.replace(PLACE, json.dumps(data, separators=(',', ':'), allow_nan=False).replace('<', '\\u003c'))
 
 
 def main():
     parser = cli.parser(__doc__)
     parser.add_argument('runs', nargs='*', metavar='RUN', type=cli.path, help='a folder that repro.py wrote, or its '
-                        'model.pt (default: train `karpathy2022` on MNIST and, where data/usps is there, `paper` on USPS)')
-    parser.add_argument('--out', metavar='FILE.html', type=cli.path, default=OUT, help=f'(default: {OUT})')
+                        'model.pt (default: train `karpathy2022` on MNIST and, with data/usps, `paper` on USPS)')
+    parser.add_argument('--dataset', choices=('mnist', 'usps'), default='mnist', help="the digits that the page's own "
+                        'net learns; a page with those of usps is for your own use (default: mnist)')
+    parser.add_argument('--out', metavar='FILE.html', type=cli.path,
+                        help=f'(default: {OUT}; with --dataset usps {OUT_USPS})')
     args = parser.parse_args()
+    out = args.out or (OUT if args.dataset == 'mnist' else OUT_USPS)
 
     torch.set_num_threads(1)
-    files.writable(os.path.dirname(args.out) or '.')
+    files.writable(os.path.dirname(out) or '.')
     if args.runs:
         nets = [read(os.path.dirname(run) or '.' if os.path.isfile(run) else run) for run in args.runs]
     else:
@@ -146,11 +179,11 @@ def main():
         if len(nets) < len(DEFAULT):
             cli.warn('no data/usps, so no net of the paper\'s own digits; for it run: '
                      'python prepro.py --dataset usps')
-    data = {'nets': [described(*net) for net in nets], 'digits': to_click(*nets[0][:2]), 'constants': constants()}
-    with open(TEMPLATE, encoding='utf-8') as f:
-        page = filled(f.read(), data).encode()
-    files.write_file(args.out, page)
-    print(f'{args.out}: {len(page) / 1000:.0f} kB')
+    data = {'nets': [described(*net) for net in nets], 'digits': to_click(*nets[0][:2]),
+            'learning': to_learn(args.dataset), 'constants': constants()}
+    html = page(data).encode()
+    files.write_file(out, html)
+    print(f'{out}: {len(html) / 1000:.0f} kB')
 
 
 if __name__ == '__main__':

@@ -4,8 +4,8 @@ makes them.
 
     python -m experiments.pictures [--seeds 0-4]
 
-Nets of the recipe `reference`, trained on MNIST and on USPS, are shown pictures
-of
+Nets of the recipe karpathy2022, trained on MNIST and on USPS, are shown
+pictures of
 
 own         the test digits of the data set that they were trained on
 other       the test digits of the other data set: MNIST's at 28x28, USPS's at
@@ -37,7 +37,7 @@ FONTS += ['STIXGeneral', 'STIXGeneralBol', 'STIXGeneralItalic', 'STIXGeneralBolI
 FONTS += ['cmr10', 'cmb10', 'cmss10', 'cmtt10']
 SIZES = (24, 80, 300)
 KINDS = ('own', 'other', 'photograph', 'fonts')
-RECIPE = compare.BASE['reference']
+RECIPE = compare.BASE['karpathy2022']
 
 KEY = ('dataset', 'settings', 'pictures', 'seed')
 VALUES = ('n', 'error', 'rejected', 'error_kept')

@@ -3,10 +3,13 @@ The style of the pictures: their width, colors and fonts, and what several of
 them are made of. A README's column is about 830 pixels wide, so a picture is
 8.3 inches, and a point 1.4 pixels.
 """
+import hashlib
 import io
 
 import matplotlib
 import numpy as np
+
+from experiments.markdown import results
 
 matplotlib.use('Agg')                   # draws to memory: no screen is needed
 import matplotlib.pyplot as plt                                          # noqa: E402
@@ -15,6 +18,7 @@ WIDTH, DPI = 8.3, 150
 # Okabe and Ito's colors, which the color-blind can tell apart; in gray the first two differ in lightness.
 BLUE, ORANGE, GREEN, BLACK, PINK, RED, SKY = '#0072B2', '#E69F00', '#009E73', '#000000', '#CC79A7', '#D55E00', '#56B4E9'
 GRAY, PALE = '#777777', '#DDDDDD'
+COLORS = BLUE, ORANGE, GREEN, BLACK, GRAY, PINK, RED, SKY
 
 plt.rcdefaults()
 plt.rcParams.update({
@@ -29,16 +33,21 @@ def canvas(height, *args, **kwargs):
     return plt.subplots(*args, figsize=(WIDTH, height), layout='constrained', **kwargs)
 
 
-def png(fig):
+def png(fig, *sources):
     """
-    The figure as the bytes of a PNG file, without the date or version that would make them differ. Its Description is
-    what is written beside the data, by which a test finds a picture that is older than its CSV file.
+    The figure as the bytes of a PNG file, the same for the same figure. sources: the CSV files of results/ that it was
+    drawn from. Their SHA-256 goes with it, so that report.py finds a picture that is older than its numbers.
     """
     f = io.BytesIO()
-    written = '\n'.join(text.get_text() for ax in fig.axes for text in ax.texts)
-    fig.savefig(f, format='png', metadata={'Software': None, 'Description': written})
+    fig.savefig(f, format='png', metadata={'Software': None, 'Source': '\n'.join(map(signed, sources)) or None})
     plt.close(fig)
     return f.getvalue()
+
+
+def signed(name):
+    """A file of results/ and its SHA-256: a line in a picture's metadata."""
+    with open(results(name), 'rb') as f:
+        return f'{name} {hashlib.sha256(f.read()).hexdigest()}'
 
 
 def bare(ax):

@@ -5,90 +5,108 @@ read.
     python -m experiments.trials --list
     python -m experiments.trials 'distill*' --folds 0-4 [--dataset usps]
 
-A trial is a rung with some settings changed. It trains on four folds of the
-training digits and is measured on the fifth: misses, the mean cross-entropy,
-and the error on ten distorted copies, which separate settings where misses are
-few. results/modern_trials.csv has a row for each trial and fold, with all of
-its settings; a trial is not run twice. A difference counts if it is larger
-than its standard error over the folds, which both trials share.
-
-results/modern_trials.csv also has trials that are no longer in the list below:
-sharpness-aware steps, mixup and averaged weights, with the code of commit
-bbf16cc, and settings with 300 passes or other rates.
-results/modern_trials_before.csv has those of the ladder before this one.
+A trial is a rung with some settings changed. It trains on four blocks of
+consecutive training digits and is measured on the fifth: usps comes zip code by
+zip code, so that a writer's digits mostly stay together. Misses are few; the
+mean cross-entropy, and the error on ten distorted copies, separate settings
+better. results/modern_trials.csv has a row for each trial and fold, with all
+its settings; a trial is not run twice. It also has what is no longer in the
+list below: sharpness-aware steps, mixup and averaged weights (code of commit
+bbf16cc), SiLU, 300 passes, other rates; results/modern_trials_before.csv has
+the trials of the ladder before this one.
 """
 import fnmatch
 import json
 import math
 import os
 import statistics
+from dataclasses import asdict, replace
 
 import torch
 
 import modern
+from experiments import ladder
+from experiments.markdown import Missing, results, table
 from support import cli, files, runs
 
 OUT = os.path.join('results', 'modern_trials.csv')
 KEY = ('dataset', 'trial', 'settings', 'fold')
 VALUES = ('misses', 'error', 'n', 'loss', 'distorted_error', 'seconds', 'teacher_seconds', 'recipe')
 WORDS = ('dataset', 'trial', 'settings', 'recipe')
-
 FOLDS = 5
-DISTORTED = modern.RUNGS[6]['distortions']          # of distorted_error, whatever the recipe
-LONG = modern.RUNGS[7]
-DISTILL = modern.RUNGS[8]['distill']
 
 
 def trials():
-    """{name: recipe}."""
-    out = {f'rung {n}': recipe for n, recipe in enumerate(modern.RUNGS)} | modern.OFF_LADDER
+    """{name: Settings}."""
+    out = {f'rung {n}': modern.rung(n) for n in range(len(modern.LADDER))}
     for n, rates in (1, (0.002, 0.01)), (2, (0.0005, 0.001, 0.002, 0.008)), (3, (0.0025, 0.01)), (4, (0.0025, 0.01)), \
             (5, (0.005, 0.02)), (7, (0.005, 0.02)):
-        out |= {f'rung {n} rate {rate}': {**modern.RUNGS[n], 'rate': rate} for rate in rates}
-    silu = dict(net=LONG['net'] | dict(unit='silu'))
-    for name, changes in {
-        'silu': silu,
-        'distill weight 1 temperature 4': dict(distill=DISTILL | dict(weight=1.0, temperature=4.0)),
-        'distill rate .02': dict(distill=DISTILL, rate=0.02),
-        'distill silu': dict(distill=DISTILL, **silu),
-        'distill 250 copies': dict(distill=DISTILL | dict(copies=250)),
-        'distill 500 passes': dict(distill=DISTILL, passes=500),
-    }.items():
-        out[name] = {**LONG, **changes}
+        out |= {f'rung {n} rate {rate}': replace(modern.rung(n), rate=rate) for rate in rates}
+    for name, changes in {'weight 1 temperature 4': dict(weight=1.0, temperature=4.0), 'rate .02': dict(rate=0.02),
+                          '500 passes': dict(passes=500)}.items():
+        out[f'distill {name}'] = replace(modern.rung(8), **changes)
     return out
 
 
 def digits(dataset, fold):
     """((X, Y) to train on, (X, Y) to measure on): the training digits of a data set without a fold, and that fold."""
-    X, Y = modern.load(dataset)['train']
+    X, Y = files.load_digits(dataset)['train']
     left_out = torch.arange(len(X)) * FOLDS // len(X) == fold
     return (X[~left_out], Y[~left_out]), (X[left_out], Y[left_out])
 
 
 def one_run(dataset, trial, settings, fold):
-    """A row's VALUES."""
-    recipe, (train, (X, Y)) = trials()[trial], digits(dataset, fold)
-    net, row = modern.measured(recipe, train, (X, Y), fold)
-    row['distorted_error'] = statistics.fmean(                          # on the same ten copies for every recipe
-        100 * modern.measure(net, modern.distorted_copy(X, DISTORTED, c), Y)[0] / len(X) for c in range(10)
-    ) if net else math.nan
-    return {key: row[key] for key in VALUES[:-1]} | {'recipe': json.dumps(modern.settings_of(recipe), sort_keys=True)}
+    """A row's VALUES. The fold is the seed as well."""
+    r, (train, (X, Y)) = trials()[trial], digits(dataset, fold)
+    net, row = ladder.measured(r, train, (X, Y), fold)
+    errors = [math.nan]
+    if net:
+        torch.manual_seed(0)            # the same ten copies for all trials
+        errors = [modern.measure(net, modern.distort(X, **modern.rung(6).distortions), Y)['error'] for _ in range(10)]
+    row |= {'distorted_error': statistics.fmean(errors), 'teacher_seconds': None,
+            'recipe': json.dumps(asdict(r), sort_keys=True)}
+    return {key: row[key] for key in VALUES}
 
 
-def table(rows):
-    """Means over folds, and the sd of the error; errors in percent."""
-    line = '{:12}{:31}{:>5}{:>7}{:>6}{:>7}{:>6}{:>5}'.format
-    lines = [line('', '', 'folds', 'error', 'sd', 'loss', 'dist.', 's')]
-    for dataset, trial in dict.fromkeys((row['dataset'], row['trial']) for row in rows):
-        found = [row for row in rows if (row['dataset'], row['trial']) == (dataset, trial)]
-        (error, sd, n, _), (loss, *_), (distorted, *_), (seconds, *_) = (
-            runs.mean_sd([row[key] for row in found]) for key in ('error', 'loss', 'distorted_error', 'seconds'))
-        values = zip(('{:.2f}', '{:.2f}', '{:.4f}', '{:.2f}', '{:.0f}'), (error, sd, loss, distorted, seconds))
-        lines.append(line(dataset, trial, n, *('-' if v is None else form.format(v) for form, v in values)))
-    return '\n'.join(lines)
+# ---------------------------------------------------------------------------------------------------------------------
+# Tables, for report.py
+
+def tables():
+    return {f'tried_{dataset}': tried(dataset) for dataset in ('mnist', 'usps')}
+
+
+def pictures():
+    return {}
+
+
+def compared_with(trial):
+    """The trial with which another is compared; a rung's own trial is under itself."""
+    return trial[:6] if trial.startswith('rung') else 'rung 8' if trial.startswith('distill') else 'rung 7'
+
+
+def tried(dataset):
+    """The trials on all folds: rungs against those below, other settings under their rung."""
+    by_fold, lines = {}, []
+    for row in runs.read_rows(results('modern_trials.csv'), KEY, VALUES, WORDS):
+        if row['dataset'] == dataset:
+            by_fold.setdefault(row['trial'], {})[row['fold']] = row
+    complete = {name: [of[fold] for fold in sorted(of)] for name, of in by_fold.items() if len(of) == FOLDS}
+    if not complete:
+        raise Missing(f'trials on {dataset}')
+    for name, folds in sorted(complete.items(), key=lambda item: (
+            compared_with(item[0]), item[0] != compared_with(item[0]), item[0])):
+        misses, loss, distorted = ([row[key] for row in folds] for key in ('misses', 'loss', 'distorted_error'))
+        is_rung = name == compared_with(name)
+        base = complete.get(f'rung {int(name[5]) - 1}' if is_rung else compared_with(name))
+        d = [m - row['misses'] for m, row in zip(misses, base)] if base else []
+        lines.append([f'**{name}**' if is_rung else name, f'{sum(misses):.0f}',
+                      f'{statistics.fmean(d):+.1f} ± {statistics.stdev(d) / len(d)**0.5:.1f}' if d else '',
+                      f'{statistics.fmean(loss):.4f}', f'{statistics.fmean(distorted):.2f}'])
+    return table(['', 'misses', 'a fold, change ± standard error', 'cross-entropy', 'wrong of distorted, %'], lines)
 
 
 def main():
+    known = trials()
     parser = cli.parser(__doc__)
     parser.add_argument('trials', nargs='*', metavar='TRIAL', help="names, or patterns of names such as 'distill*'")
     parser.add_argument('--list', action='store_true', help='print the names, and do nothing else')
@@ -97,7 +115,6 @@ def main():
                         help=f'also the seeds (default: 0-{FOLDS - 1})')
     runs.add_arguments(parser, OUT)
     args = parser.parse_args()
-    known = trials()
     if args.list:
         print('\n'.join(known))
         return
@@ -107,11 +124,16 @@ def main():
                      'name trials; --list prints them')
     if max(args.folds) >= FOLDS:
         parser.error(f'--folds: there are 0 to {FOLDS - 1}')
-    chosen = [name for name in known if any(fnmatch.fnmatchcase(name, pattern) for pattern in args.trials)]
-    modern.load(args.dataset)           # ends here if it is not there
-    jobs = [dict(zip(KEY, (args.dataset, name, modern.fingerprint(known[name]), fold)))
-            for name in chosen for fold in args.folds]
-    print(table(runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, workers=args.jobs, cluster=args.cluster)))
+    names = [name for name in known if any(fnmatch.fnmatchcase(name, pattern) for pattern in args.trials)]
+    files.load_digits(args.dataset)     # ends here if it is not there
+    jobs = [dict(zip(KEY, (args.dataset, name, ladder.fingerprint(known[name]), fold)))
+            for name in names for fold in args.folds]
+    rows = runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, workers=args.jobs, cluster=args.cluster)
+    print(f'{"means over the folds":24}{"error, %":>9}{"cross-entropy":>15}{"distorted, %":>14}')
+    for name in names:
+        error, loss, distorted = (statistics.fmean(row[key] for row in rows if row['trial'] == name)
+                                  for key in ('error', 'loss', 'distorted_error'))
+        print(f'{name:24}{error:9.2f}{loss:15.4f}{distorted:14.2f}')
 
 
 if __name__ == '__main__':

@@ -20,7 +20,7 @@ def faster(name, read, net, *arguments):
     support/backprop.py's function of this name (train_pass, curvature or outputs), if on copies of the net and with
     these arguments, a few patterns, it does what `read` does, but for rounding. Otherwise read itself, and a line on
     stderr says so. What a net's curvature and outputs are left to is decided once a net. A net may also bring an engine
-    of its own, as those of experiments/nets.py do.
+    of its own, as those of experiments/claims/nets.py do.
     """
     if hasattr(net, 'engine'):
         return getattr(net.engine, name)

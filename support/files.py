@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import tempfile
 
 import torch
@@ -171,11 +172,12 @@ def load_digits(dataset):
 def save_run(folder, args, rows, net=None):
     """
     Write what a run has so far: args, how it was started; rows, a dict for each pass and split, all with the same keys.
-    A run that has ended gives its net too; until then there is no model.pt, not even an earlier run's.
+    A run that has ended gives its net too. Until then a run that ended before in this folder stays there, and this one
+    is in folder-unfinished. Returns the folder.
     """
-    model = os.path.join(folder, 'model.pt')
-    with contextlib.suppress(FileNotFoundError):
-        os.remove(model)
+    unfinished = f'{folder}-unfinished'
+    if net is None and os.path.exists(os.path.join(folder, 'model.pt')):
+        folder = unfinished
     f = io.StringIO()
     metrics = csv.DictWriter(f, rows[0], lineterminator='\n')
     metrics.writeheader()
@@ -183,7 +185,9 @@ def save_run(folder, args, rows, net=None):
     write_json(os.path.join(folder, 'args.json'), args)
     write_file(os.path.join(folder, 'metrics.csv'), f.getvalue().encode())
     if net is not None:
-        write_file(model, packed(net.state_dict()))
+        write_file(os.path.join(folder, 'model.pt'), packed(net.state_dict()))
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
 
 
 def load_model(path):

@@ -16,7 +16,7 @@ sys.path.insert(0, str(REPO))
 
 import prepro                                                            # noqa: E402 (found by the line above)
 import support.files                                                     # noqa: E402
-from experiments import figures                                          # noqa: E402
+from experiments import paper                                            # noqa: E402
 from support import cli                                                  # noqa: E402
 
 ORIGINALS = Path(os.environ.get('LECUN1989_DATA') or REPO.parent / 'shared' / 'data')
@@ -149,9 +149,9 @@ def any_digits(monkeypatch):
         def get(self, name, default):
             return default
     monkeypatch.setattr(support.files, 'SHA256', Unknown(support.files.SHA256))
-    figures.trained.cache_clear()
+    paper.trained.cache_clear()
     yield
-    figures.trained.cache_clear()
+    paper.trained.cache_clear()
 
 
 @pytest.fixture(scope='session')

@@ -147,10 +147,17 @@ def test_a_run_and_its_model_come_back(tmp_path):
     assert all(torch.equal(state[name], p) for name, p in net.named_parameters())
 
 
-def test_a_run_that_has_not_ended_has_no_model_not_even_an_older_one(tmp_path):
-    support.files.save_run(tmp_path, {'seed': 1}, ROWS, repro.Net())
-    support.files.save_run(tmp_path, {'seed': 2}, ROWS)
-    assert files(tmp_path) == ['args.json', 'metrics.csv']
+def test_a_finished_net_is_replaced_only_by_a_finished_net(tmp_path):
+    run = tmp_path / 'run'
+    support.files.save_run(run, {'seed': 1}, ROWS)
+    assert files(tmp_path) == ['run/args.json', 'run/metrics.csv']
+    support.files.save_run(run, {'seed': 1}, ROWS, repro.Net(1))
+    support.files.save_run(run, {'seed': 2}, ROWS)
+    assert support.files.load_model(run / 'model.pt')[1] == {'seed': 1}
+    assert files(tmp_path / 'run-unfinished') == ['args.json', 'metrics.csv']
+    support.files.save_run(run, {'seed': 2}, ROWS, repro.Net(2))
+    assert support.files.load_model(run / 'model.pt')[1] == {'seed': 2}
+    assert files(tmp_path) == [f'run/{name}' for name in ('args.json', 'metrics.csv', 'model.pt')]
 
 
 @pytest.mark.parametrize('damage', DAMAGES)

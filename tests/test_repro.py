@@ -508,8 +508,8 @@ def test_measured_at_the_nets_level_by_either_engine(make):
 def test_each_recipe_trains_and_leaves_all_of_its_settings(recipe, tiny):
     said = call(repro, '--recipe', recipe, '--dataset', TINY, '--passes', 2, '-l', 0.001, '--seed', 5, cwd=tiny)
     assert (said.status, said.err) == (0, [])
-    folder = tiny / 'out' / f'{recipe}-{TINY}'
-    assert files(tiny / 'out') == [f'{recipe}-{TINY}/{name}' for name in ('args.json', 'metrics.csv', 'model.pt')]
+    folder = tiny / 'out' / f'{recipe}-{TINY}-passes2-rate0.001-seed5'
+    assert files(tiny / 'out') == [f'{folder.name}/{name}' for name in ('args.json', 'metrics.csv', 'model.pt')]
     args = json.loads((folder / 'args.json').read_text())
     assert args == {'recipe': recipe, 'dataset': TINY, 'seed': 5, 'engine': 'compiled',
                     'settings': {'net': repro.RECIPES[recipe]['net'],
@@ -645,10 +645,10 @@ def test_divergence_keeps_the_passes_measured_and_no_model(engine, tiny, monkeyp
     (tiny / 'run' / 'model.pt').write_text('an earlier one')
     said = call(repro, '--dataset', TINY, '--passes', 5, '--engine', engine, '-o', 'run', cwd=tiny)
     assert (said.status, len(said.err)) == (1, 1)
-    assert 'training diverged in pass 3' in said.err[0] and 'the passes before it are in run' in said.err[0]
+    assert 'training diverged in pass 3' in said.err[0] and 'the passes before it are in run-unfinished' in said.err[0]
     assert [m[0] for m in EVAL.findall(said.out)] == ['train', 'test '] * 2
-    assert files(tiny / 'run') == ['args.json', 'metrics.csv']
-    assert [row['pass'] for row in metrics(tiny / 'run')] == ['1', '1', '2', '2']
+    assert files(tiny / 'run') == ['model.pt'] and files(tiny / 'run-unfinished') == ['args.json', 'metrics.csv']
+    assert [row['pass'] for row in metrics(tiny / 'run-unfinished')] == ['1', '1', '2', '2']
 
 
 @pytest.mark.parametrize('folder', ['a file', 'a file/run', '/dev/null/run', '/proc/run'])

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from experiments import compare
-from experiments.markdown import pm, table
+from experiments.markdown import pm, results, table
 from experiments.posterior import draws, fit, inference
 from experiments.posterior.draws import HALF, PRIOR
 from experiments.posterior.inference import ALL, DISTANCES, GIVEN, NAMES, PAPERS, TOLERANCES, columns, compared, size
@@ -21,7 +21,6 @@ from repro import PAPER, PASSES
 from support import files
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-FOLDER = os.path.join(os.path.dirname(os.path.dirname(HERE)), 'results')
 LABELS = {          # {result: (in words, its factor in a table, decimals)}
     'train_loss': ('train MSE, 1e-3', 1e3, 2), 'train_misses': ('train misses', 1, 1),
     'test_loss': ('test MSE, 1e-3', 1e3, 1), 'test_misses': ('test misses', 1, 1),
@@ -42,7 +41,7 @@ KINDS = PRIOR | {'half': HALF}
 
 @functools.cache
 def posterior():
-    return inference.Posterior(draws.read(os.path.join(FOLDER, 'posterior.csv')))
+    return inference.Posterior(draws.read(results('posterior.csv')))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -116,7 +115,7 @@ def predictions(p):
 def emulation(p):
     """How far the emulator is from draws that it was not trained on, and from recipes of compare.csv."""
     recipes = {name: recipe for name, (_, recipe) in compare.RECIPES.items()}
-    seen = inference.against_recipes(p.emulator, recipes, compare.read(os.path.join(FOLDER, 'compare.csv')))
+    seen = inference.against_recipes(p.emulator, recipes, compare.read(results('compare.csv')))
     gaps = np.array([measured - emulated for measured, emulated in seen.values()])
     cells = [*(f'{gap:.2f}' for gap in np.sqrt((gaps**2).mean(0))), '', '', '']
     return table(['typical error, in sds over initial weights', 'single draws', f'the means of {len(seen)} recipes'],
@@ -149,7 +148,7 @@ def abc(p):
 
 def fitted(_):
     """The fit of `paper`: the best points of each method."""
-    points = fit.points(fit.read(os.path.join(FOLDER, 'fit.csv')))
+    points = fit.points(fit.read(results('fit.csv')))
     rows = [['the paper', '', '', f'{PAPER["train_loss"] * 1000:g}', PAPER['train_misses'], '']]
     for method in 'newton', 'sgd':
         rows += [[optimizer, f'{damping:g}' if damping else '', f'{rate:g}',
@@ -185,9 +184,9 @@ def tables():
     {mark in a README: its text}. They take a minute, so they are kept in results/posterior.json with a hash of what
     they are made of, and made anew when that has changed.
     """
-    path = os.path.join(FOLDER, 'posterior.json')
+    path = results('posterior.json')
     sources = [os.path.join(HERE, name) for name in ('draws.py', 'inference.py', 'fit.py', 'answer.py')]
-    sources += [os.path.join(FOLDER, name) for name in ('posterior.csv', 'fit.csv', 'compare.csv')]
+    sources += [results(name) for name in ('posterior.csv', 'fit.csv', 'compare.csv')]
     digest = hashlib.sha256(b''.join(files.read_file(name, draws.REMEDY) for name in sources)).hexdigest()
     found = json.loads(files.read_file(path, draws.REMEDY)) if os.path.exists(path) else {}
     if found.get('sources') != digest:
@@ -216,7 +215,7 @@ def draw_odds():
     ax.invert_yaxis()
     ax.set(xlim=(0, 1), xlabel='probability, given')
     fig.legend(*ax.get_legend_handles_labels(), loc='outside lower center', ncols=4)
-    return png(fig)
+    return png(fig, 'posterior.csv')
 
 
 def draw_posterior(bins=8):
@@ -249,7 +248,7 @@ def draw_posterior(bins=8):
         ax.grid(axis='x', visible=False)
     fig.legend(*axes.flat[0].get_legend_handles_labels(), loc='outside lower center', ncols=3)
     fig.supylabel('probability', fontsize=9)
-    return png(fig)
+    return png(fig, 'posterior.csv')
 
 
 def draw_predictive(bins=30):
@@ -265,7 +264,7 @@ def draw_predictive(bins=30):
         ax.set_title(label.replace(': ', ':\n'), fontsize=8.5)
         ax.set_yticks([])
     fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=2)
-    return png(fig)
+    return png(fig, 'posterior.csv')
 
 
 def pictures():

@@ -1,0 +1,198 @@
+"""
+Nets other than the paper's, each given by its connections: logistic units, unshared windows, two hidden layers,
+LeNet-1.
+
+A layer is a list of units, and a unit a list of connections (source, name of the weight). The source is a unit of the
+layer below, counted from 0, or BORDER or ONE. Connections that name the same weight share it, so that any sharing can
+be written down, and the paper's counts of units, connections and free parameters are the lengths of these lists.
+train_pass, outputs and curvature go over the connections one by one, compiled. They are such a net's engine, which
+repro.train and repro.measure use: for the paper's net they give what repro.py computes (tested), thirty times slower
+than support/backprop.py.
+"""
+import sys
+from itertools import product
+
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from repro import BACKGROUND, RECIPES, TABLE
+from support.backprop import exp, numba
+
+BORDER, ONE = -1, -2    # sources that are not units: what is beyond a map's border, and a bias's constant input
+f32 = np.float32
+
+# ---------------------------------------------------------------------------------------------------------------------
+# layers
+
+
+def windows(table, below, size, stride=1, pad=0, shared=True, own_biases=True):
+    """
+    Maps of size x size units with windows of 5x5 on maps of below x below units; map m sees the maps in table[m].
+
+    The weights are shared within a map, unless shared is False; the biases are shared unless own_biases.
+    """
+    units = []
+    for (m, seen), r, c in product(enumerate(table), range(size), range(size)):
+        unit = []
+        for a, i, j in product(seen, range(5), range(5)):
+            y, x = stride*r + i - pad, stride*c + j - pad
+            inside = 0 <= y < below and 0 <= x < below
+            unit.append(((a*below + y)*below + x if inside else BORDER, (m, a, i, j) if shared else (m, a, i, j, r, c)))
+        units.append([*unit, (ONE, ('bias', m, r, c) if own_biases else ('bias', m))])
+    return units
+
+
+def averages(maps, below):
+    """A map for each map of below x below units; each unit sees 2x2 of it. One weight and one bias a map."""
+    return [[*(((m*below + 2*r + i)*below + 2*c + j, (m,)) for i in range(2) for j in range(2)), (ONE, ('bias', m))]
+            for m, r, c in product(range(maps), range(below // 2), range(below // 2))]
+
+
+def full(below, units):
+    """Units that see all of the layer below."""
+    return [[*((x, (x, u)) for x in range(below)), (ONE, ('bias', u))] for u in range(units)]
+
+
+def paper(shared=True):
+    """The paper's layers, or with the same windows and a weight for each connection."""
+    return {'H1': windows([[0]] * 12, 16, 8, 2, 2, shared), 'H2': windows(TABLE, 8, 4, 2, 2, shared),
+            'H3': full(192, 30), 'out': full(30, 10)}
+
+
+def two_hidden():
+    return {'H1': full(256, 60), 'H2': full(60, 30), 'out': full(30, 10)}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the net
+
+class Net(nn.Module):
+    """
+    A net of layers {name: units}. w is the vector of its free parameters; A, S, level, sqrt_fan_in are as in repro.Net.
+    Images are framed by so many pixels of background.
+
+    With logistic, hidden units are 1 / (1 + e**-s), from 0 to 1, and what is beyond a map's border is 0. Outputs y are
+    then read as 2 y - 1, from -1 to 1, so that targets and errors compare with a symmetric net's; with the targets
+    scaled to match, this is the same learning with the cost and the rate in other units.
+    """
+
+    def __init__(self, layers, seed, A=1.0, S=1.0, level=1.0, sqrt_fan_in=False, logistic=False, frame=0):
+        super().__init__()
+        self.engine = sys.modules[__name__]      # what trains it, instead of support/backprop.py
+        self.level, self.frame, inputs = level, frame, (16 + 2*frame)**2
+        units = [unit for layer in layers.values() for unit in layer]
+        n = inputs + len(units)         # values in order: the image, the units, the two borders, the constant 1
+        self.constants = np.array([BACKGROUND, 0 if logistic else BACKGROUND, 1], f32)
+        source, weight, fan_in = [], [], []
+        numbers = self.numbers = {}     # where in w each (layer, name of the weight) is
+        first, above, border = 0, inputs, n     # where the layer below begins, where this one does, the border's place
+        self.counts = {}
+        for name, layer in layers.items():
+            parameters = len(numbers)
+            for unit in layer:
+                fan = sum(s != ONE for s, _ in unit)
+                for s, key in unit:
+                    source.append({BORDER: border, ONE: n + 2}.get(s, first + s))
+                    if (name, key) not in numbers:
+                        numbers[name, key] = len(numbers)
+                        fan_in.append(np.inf if s == ONE else fan**0.5 if sqrt_fan_in else fan)     # a bias is 0
+                    weight.append(numbers[name, key])
+            first, above, border = above, above + len(layer), n + 1
+            self.counts[name] = len(layer), sum(map(len, layer)), len(numbers) - parameters
+        self.counts['all'] = n, len(source), len(numbers)
+        start = np.cumsum([0, *map(len, units)])
+        self.connections = start, np.array(source, np.uint32), np.array(weight, np.uint32)
+
+        hidden = (0.5, 0.5, 0.5) if logistic else (A, S, 0.0)            # y = A tanh(S s) + C
+        outputs = (1.0, 0.5, 0.0) if logistic else (A, S, 0.0)
+        self.units = np.array([hidden] * (len(units) - 10) + [outputs] * 10, f32).T.copy()
+        g = torch.Generator().manual_seed(seed)
+        self.w = nn.Parameter((torch.rand(len(numbers), generator=g) - 0.5) * 2 * 2.4
+                              / torch.tensor(fan_in, dtype=torch.float32))
+
+    def forward(self, X):
+        return outputs(self, X)         # without a gradient
+
+
+def recipe(kind):
+    """`paper` for another net: one of claim.build's."""
+    same = {name: RECIPES['paper']['net'][name] for name in ('A', 'S', 'level', 'sqrt_fan_in')}
+    return {'net': {'type': kind, **same}, 'training': RECIPES['paper']['training']}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the engine: the way up and the way down, connection by connection
+
+OUTPUTS, TRAINING, CURVATURE = 0, 1, 2
+E_YY = f32(2 / 10)      # d2E/dy2, the same for each output: E is the mean of ten squares
+
+
+@numba.njit(fastmath={'contract'}, error_model='numpy', nogil=True, cache=True)
+def run(task, w, start, source, weight, units, constants, X, T, rates, order):
+    """
+    Over the patterns in their order: (how many came before a value that is not finite, outputs, d2E/dw2 summed).
+    TRAINING changes w after each.
+    """
+    A, S, C = units
+    inputs, n = X.shape[1], len(A)
+    y, slope, d = np.zeros(inputs + n + 3, f32), np.zeros(n, f32), np.zeros(inputs + n + 3, f32)
+    y[inputs + n:] = constants
+    ends = slice(inputs + n - 10, inputs + n)
+    out, g, down = np.zeros((len(order), 10), f32), np.zeros_like(w), w**2 if task == CURVATURE else w
+    for i in range(len(order)):
+        y[:inputs] = X[order[i]]
+        for u in range(n):
+            s = f32(0)
+            for c in range(start[u], start[u + 1]):
+                s += w[weight[c]] * y[source[c]]
+            t = f32(1) - f32(2) / (exp(f32(2) * S[u] * s) + f32(1))      # tanh
+            y[inputs + u] = A[u] * t + C[u]
+            slope[u] = A[u] * S[u] * (f32(1) - t * t)
+        out[i] = y[ends]
+        if task == OUTPUTS:
+            continue
+        d[:] = 0
+        if task == TRAINING:
+            g[:] = 0
+            d[ends] = E_YY * (out[i] - T[order[i]])                      # dE/dy
+            values, slopes = y, slope
+        else:                           # second derivatives go down the same way with everything squared
+            d[ends] = E_YY
+            values, slopes = y**2, slope**2
+        if not np.isfinite(d.sum()):
+            return i, out, g
+        for u in range(n - 1, -1, -1):
+            delta = d[inputs + u] * slopes[u]
+            for c in range(start[u], start[u + 1]):
+                g[weight[c]] += delta * values[source[c]]
+                d[source[c]] += delta * down[weight[c]]
+        if task == TRAINING:
+            for k in range(len(w)):
+                w[k] -= rates[k] * g[k]
+    return len(order), out, g
+
+
+def call(task, net, X, T=None, rates=0.0, order=None):
+    X = F.pad(X, 4 * [net.frame], value=BACKGROUND).flatten(1).contiguous()
+    rates = torch.as_tensor(rates, dtype=torch.float32).expand(len(net.w)).contiguous()
+    order = np.arange(len(X)) if order is None else np.asarray(order, np.int64)
+    return run(task, net.w.detach().numpy(), *net.connections, net.units, net.constants, X.numpy(),
+               torch.zeros(0, 10).numpy() if T is None else T.contiguous().numpy(), rates.numpy(), order)
+
+
+def train_pass(net, X, T, rates, order):
+    """As repro.train_pass."""
+    n, _, _ = call(TRAINING, net, X, T, rates['w'], order)
+    return n if net.w.isfinite().all() else min(n, len(order) - 1)
+
+
+def outputs(net, X):
+    """As repro.outputs."""
+    return torch.from_numpy(call(OUTPUTS, net, X)[1])
+
+
+def curvature(net, X):
+    """As repro.curvature."""
+    return {'w': torch.from_numpy(call(CURVATURE, net, X)[2] / len(X))}

@@ -1,0 +1,272 @@
+"""
+modern.py's ladder over many seeds: runs, tables and picture. Beside the rungs
+there are rung 7 without each of its ideas (--without), nets that 1989 could not
+have afforded (--off), and other digits: of nets trained on the sample of MNIST
+the error on the 7,993 test digits outside it, and nets trained on all of MNIST.
+
+    python -m experiments.ladder --dataset usps --rungs 0-8 --seeds 0-9
+    python -m experiments.report ladder
+
+Rungs 0 to 7 take two minutes a seed on one core, rung 8 three. Its column `loss`
+in results/modern.csv is the mean cross-entropy, of rung 0 the mean squared
+error; `others` is the error on the digits outside the sample.
+"""
+import collections
+import functools
+import math
+import os
+import textwrap
+from dataclasses import asdict, replace
+
+import modern
+import prepro
+import repro
+from experiments import uncertainty
+from experiments.markdown import Missing, interval, pm, probability, results, table
+from experiments.style import BLACK, BLUE, ORANGE, canvas, png
+from support import cli, files, runs
+
+KEY = ('dataset', 'rung', 'settings', 'seed')
+VALUES = ('passes', 'train_error', 'misses', 'error', 'n', 'loss', 'seconds', 'others')
+WORDS = KEY[:-1]    # all but the seed
+
+# Rung 7 without one of its ideas; what takes its place was not tuned anew. Without its 250 passes it is rung 6.
+TOP, ABLATED = len(modern.LADDER) - 1, 7
+WITHOUT = {'without ReLU': dict(relu=False, rate=modern.rung(4).rate), 'without distortions': dict(distortions=None),
+           'without elastic distortions': dict(distortions=modern.AFFINE), 'without AdamW': dict(adamw=False, rate=0.1),
+           'without decaying rate': dict(decay=False, rate=0.003)}
+# Nets that 1989 could not have afforded: as large as its number of parameters allows, and larger.
+OFF = {'3x3 windows, width 9': dict(width=9, rate=0.005, passes=150),
+       '3x3 windows, width 16': dict(width=16, rate=0.005, passes=60)}
+# {data set: {whose: error, %}}: nets of at most 10,000 parameters; mostly one run, at its best pass on the test digits
+PUBLISHED = {
+    'mnist': {**{f'karpathy/lecun1989-repro, 2022: {step}': error for error, step in modern.PUBLISHED.values()},
+              'buzzillio, 2025: modern tricks, 80 passes': 1.30},
+    'mnist60k': {
+        'LeNet-1, 2,578 parameters, 28x28 pixels (Mystique1337/lecun-1989-mnist-reproduction; five runs)': 1.69,
+        '8,640 parameters, 28x28 pixels (aknakshay/MNIST-Challenge)': 0.80,
+        '7,070 parameters, 28x28 pixels (nitin-vig/ERAv4S6)': 0.6,
+        '8,900 parameters, 28x28 pixels (The-School-of-AI/era-s7-ram)': 0.5}}
+
+
+def recipes():
+    """{name: Settings} of the rungs, '0' and up, the ablations and the nets off the ladder."""
+    return ({str(n): modern.rung(n) for n in range(TOP + 1)}
+            | {name: replace(modern.rung(ABLATED), **changes) for name, changes in WITHOUT.items()}
+            | {name: replace(modern.rung(6), **changes) for name, changes in OFF.items()})
+
+
+def label(name):
+    return f'{name} {modern.LADDER[int(name)][0]}' if name.isdigit() else name
+
+
+def fingerprint(r):
+    """Eight hex digits that change when one of the Settings does."""
+    return runs.fingerprint(asdict(r))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Runs
+
+def measured(r, digits, test, seed):
+    """
+    Train with Settings r on digits, (X, Y), and measure on test, (X, Y): (the net, {all VALUES but others}). If
+    training diverged the net is None and the values are NaN.
+    """
+    try:
+        *_, (passes, seconds, net) = modern.train(r, *digits, seed)
+    except repro.Diverged:
+        return None, dict.fromkeys(VALUES[:-1], math.nan)
+    return net, {'passes': passes, 'train_error': modern.measure(net, *digits)['error'], **modern.measure(net, *test),
+                 'n': len(test[0]), 'seconds': round(seconds, 1)}
+
+
+@functools.cache
+def others():
+    """
+    (X, Y): the 7,993 test digits of MNIST that are not among the 2007 of the sample `mnist`, told apart by their
+    images. None where one of the two data sets is not at hand.
+    """
+    if not all(os.path.exists(files.digits_path(dataset, 'digits.json')) for dataset in ('mnist', 'mnist60k')):
+        return None
+    X, Y = files.load_digits('mnist60k')['test']
+    sample, rest = collections.Counter(x.numpy().tobytes() for x in files.load_digits('mnist')['test'][0]), []
+    for i, x in enumerate(X):
+        if sample[x.numpy().tobytes()]:
+            sample[x.numpy().tobytes()] -= 1     # an image that is there twice counts twice
+        else:
+            rest.append(i)
+    return X[rest], Y[rest]
+
+
+def one_run(dataset, rung, settings, seed):
+    """A row's VALUES."""
+    splits = files.load_digits(dataset)
+    net, row = measured(recipes()[rung], splits['train'], splits['test'], seed)
+    beside = others() if net and dataset in ('mnist', 'mnist60k') else None
+    return row | {'others': modern.measure(net, *beside)['error'] if beside else None}
+
+
+def read(path):
+    """The rows of a CSV file, of the recipes as they are now."""
+    now = {name: fingerprint(r) for name, r in recipes().items()}
+    return [row for row in runs.read_rows(path, KEY, VALUES, WORDS) if now.get(row['rung']) == row['settings']]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tables and picture, for report.py
+
+def tables():
+    return {'ladder': front(), 'ladder_front': front_line(),
+            **{f'ladder_{dataset}': ladder(dataset) for dataset in ('mnist', 'usps', 'mnist60k')}}
+
+
+def pictures():
+    return {'ladder.png': draw}
+
+
+@functools.cache
+def rows(dataset):
+    return [row for row in read(results('modern.csv')) if row['dataset'] == dataset]
+
+
+def stat(dataset, name, key='error'):
+    """(mean, sd) over a recipe's runs that ended."""
+    mean, sd, n, _ = runs.mean_sd([row[key] for row in rows(dataset) if row['rung'] == name])
+    if not n:
+        raise Missing(f'rung {name} on {dataset}')
+    return mean, sd
+
+
+def size(r):
+    """(parameters, multiply-adds for an image: one for each connection between units) of a net."""
+    net = modern.build(r, 0)
+    units = (16*16, 8*8, 4*4, 1) if r.width else (8*8, 4*4, 1, 1)        # so many in a map share a layer's weights
+    layers = [p.numel() for name, p in net.named_parameters() if name.endswith(('w', 'weight')) and p.dim() > 1]
+    return sum(p.numel() for p in net.parameters()), sum(n * u for n, u in zip(layers, units, strict=True))
+
+
+def span(counts):
+    """'5' or '5 to 10'."""
+    return ' to '.join(map(str, sorted({min(counts), max(counts)})))
+
+
+def front():
+    """The ladder in five rows."""
+    lines = []
+    for first, last in (0, 0), (1, 3), (4, 4), (5, 5), (6, TOP):
+        ideas = '; '.join(idea for idea, _, _ in modern.LADDER[first:last + 1])
+        lines.append([f'+ {ideas}' if first else ideas, *(pm(stat(d, str(last))) for d in ('mnist', 'usps'))])
+    counts = {sum(row['rung'] == str(n) for row in rows(d)) for d in ('mnist', 'usps') for n in range(TOP + 1)}
+    parameters, multiply_adds = size(modern.rung(TOP))
+    return (f'The net, its {parameters:,} parameters and its {multiply_adds:,} multiply-adds a digit stay those of '
+            f'1989. Test digits wrong, %, n={span(counts)}. The settings were chosen on folds of MNIST\'s training '
+            'digits, mostly for an earlier ladder, whose test results we saw:\n\n'
+            + table(['', 'MNIST, 2007 digits', 'USPS'], lines))
+
+
+def front_line():
+    mnist, usps = (stat(dataset, str(TOP))[0] for dataset in ('mnist', 'usps'))
+    return ('[later ideas](#what-later-ideas-buy): a net of the same size misses '
+            f'{mnist:.2f}% on MNIST, {usps:.2f}% on USPS.')
+
+
+def ladder(dataset):
+    """The table of a data set, with the sources of its ideas, and what others published."""
+    beside = {'mnist': ['on the 7,993 others, %'], 'mnist60k': ["on the sample's 2007, %"]}.get(dataset, [])
+    lines = []
+    for name, r in recipes().items():
+        if not name.isdigit() and not any(row['rung'] == name for row in rows(dataset)):
+            continue                    # all of MNIST has no ablations
+        about = ''
+        if name.isdigit():
+            about = f' ({modern.LADDER[int(name)][1]})'
+        if name in OFF:
+            about = ' (Simonyan and Zisserman 2015), {:,} parameters, {:,} multiply-adds'.format(*size(r))
+        n = sum(row['rung'] == name for row in rows(dataset))
+        lines.append([label(name) + about, n, *(f'{stat(dataset, name, key)[0]:.0f}' for key in ('passes', 'seconds')),
+                      pm(stat(dataset, name, 'train_error')), pm(stat(dataset, name)),
+                      *(elsewhere(dataset, name) for _ in beside), pm(stat(dataset, name, 'misses'), 1),
+                      *change(dataset, name)])
+    lines += [[f'published: {whose}', '', '', '', '', f'{error:.2f}', *([''] if beside else []), '', '', '']
+              for whose, error in PUBLISHED.get(dataset, {}).items()]
+    return table(['', 'n', 'passes', 'seconds', 'train error, %', 'test error, %', *beside, 'misses', 'change [95%]',
+                  'p'], lines)
+
+
+def elsewhere(dataset, name):
+    """The error on MNIST's test digits outside the sample or, of nets measured on all of them, inside it."""
+    errors = []
+    for row in rows(dataset):
+        if row['rung'] == name and row['others'] is not None:
+            inside = row['misses'] - row['others'] / 100 * (row['n'] - prepro.N_TEST)
+            errors.append(row['others'] if dataset == 'mnist' else 100 * inside / prepro.N_TEST)
+    return pm(runs.mean_sd(errors)[:2]) if errors else ''
+
+
+def change(dataset, name):
+    """A rung's test error less the one's below, of others less rung ABLATED's: ['mean [interval]', 'p']."""
+    below = str(int(name) - 1 if name.isdigit() else ABLATED)
+    errors = [{row['seed']: row['error'] for row in rows(dataset) if row['rung'] == rung} for rung in (name, below)]
+    if not errors[1]:
+        return ['', '']
+    d = uncertainty.difference(*errors)
+    return [interval(d), probability(d['p'])]
+
+
+def draw():
+    """The error of each rung on both data sets, and the steps that the 2022 reproduction published."""
+    fig, ax = canvas(4.4)
+    for dataset, style, marker, color, side in ('usps', '-', 'o', BLUE, 1), ('mnist', '--', 's', ORANGE, -1):
+        errors = {n: [row['error'] for row in rows(dataset) if row['rung'] == str(n)] for n in range(TOP + 1)}
+        stats = [(n, *runs.mean_sd(values)) for n, values in errors.items() if values]
+        if not stats:
+            continue
+        ns, means, sds, counts, _ = zip(*stats)
+        sds = [sd or 0 for sd in sds]
+        ax.errorbar(ns, means, sds, fmt=style, marker=marker, color=color, capsize=4, markersize=6,
+                    label=f'{dataset.upper()}, mean and sd, n={span(counts)}')
+        for n, mean, sd in zip(ns, means, sds):  # USPS's numbers above their bars, MNIST's below
+            ax.annotate(f'{mean:.2f}', (n, mean + side * max(sd, 0.1)), (0, 4 * side), textcoords='offset points',
+                        ha='center', va='bottom' if side > 0 else 'top', fontsize=8.5)
+    ax.plot([n + 0.28 for n in modern.PUBLISHED], [error for error, _ in modern.PUBLISHED.values()], 'x', color=BLACK,
+            markersize=7, markeredgewidth=1.6,
+            label='published in 2022 (MNIST, one run each), drawn\nto the right of the rung most like the step')
+    ax.set_xticks(range(TOP + 1), [f'{n}\n{textwrap.fill(idea, 13, break_on_hyphens=False)}'
+                                   for n, (idea, _, _) in enumerate(modern.LADDER)], fontsize=8.5)
+    ax.set(title='test error, %')
+    ax.margins(x=0.07)
+    ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
+    ax.legend()
+    return png(fig, 'modern.csv')
+
+
+def main():
+    parser = cli.parser(__doc__)
+    parser.add_argument('--dataset', type=files.dataset, default='mnist', metavar='D', help='the digits, as prepro.py '
+                        'makes them: mnist, usps, mnist60k (fewer passes) or mnist-seedN (default: mnist)')
+    parser.add_argument('--rungs', type=cli.numbers, default=f'0-{TOP}', metavar='A-B',
+                        help=f'as 0-5 or 0,2,4 (default: 0-{TOP})')
+    parser.add_argument('--without', action='store_true',
+                        help=f'run rung {ABLATED} without each of its ideas as well, one at a time')
+    parser.add_argument('--off', action='store_true', help=f'run nets off the ladder as well: {"; ".join(OFF)}')
+    parser.add_argument('--seeds', type=cli.numbers, default='0-4', metavar='A-B', help='a run for each (default: 0-4)')
+    runs.add_arguments(parser, os.path.join('results', 'modern.csv'))
+    args = parser.parse_args()
+    if max(args.rungs) > TOP:
+        parser.error(f'--rungs: there are 0 to {TOP}')
+    names = [*map(str, args.rungs), *(WITHOUT if args.without else ()), *(OFF if args.off else ())]
+    X, Y = files.load_digits(args.dataset)['train']                      # ends here if it is not there
+    if {0, 1} & set(args.rungs):
+        list(repro.train(repro.Net(), X[:1], Y[:1], 1, 0.01))            # compiles once, not once a process
+    jobs = [dict(zip(KEY, (args.dataset, name, fingerprint(recipes()[name]), seed)))
+            for seed in args.seeds for name in names]
+    found = runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, workers=args.jobs, cluster=args.cluster)
+    print(f'test error in percent on {args.dataset}, mean and sd over seeds')
+    for name in names:
+        mean, sd, n, diverged = runs.mean_sd([row['error'] for row in found if row['rung'] == name])
+        print(f'{label(name):34}', pm([mean, sd]), f' n={n}' + (f', {diverged} diverged' if diverged else ''))
+
+
+if __name__ == '__main__':
+    cli.run(main)

@@ -1,0 +1,313 @@
+"""
+The paper's table (section 5): its results beside ours, where its single runs
+lie among ours, two nets on the same digits, and what the paper leaves open. And
+four pictures: learning curves, rejection, the mistakes, and which digit is
+taken for which.
+
+    python -m experiments.compare table open --out results/compare.csv
+    python -m experiments.report curves rejection wrong confusion
+
+The tables are of results/compare.csv. For the pictures nets are trained on the
+spot, in a few minutes, on data/usps and data/mnist as prepro.py makes them.
+"""
+import functools
+
+import numpy as np
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+import prepro
+import repro
+from experiments import uncertainty
+from experiments.compare import DECIMALS, LABELS, NARROW, SCALE, VARIANTS, by_seed, load, measured, published, runs_of
+from experiments.markdown import interval, probability, table
+from experiments.style import BLACK, BLUE, GRAY, ORANGE, WIDTH, bare, canvas, png, ticks
+from repro import KARPATHY2022, PAPER, PAPER_FC40, RESULTS
+from support.cli import fail
+
+# ---------------------------------------------------------------------------------------------------------------------
+# tables
+
+def tables():
+    return {'front': front(), 'table': papers_table(), 'single': single_runs(), 'nets': nets(),
+            'open': open_questions(), 'posterior_best': posterior_best()}
+
+
+def head(keys=RESULTS):
+    return ['', 'n', *(LABELS[key] for key in keys)]
+
+
+def ours(label, recipe, dataset='usps', keys=RESULTS):
+    return [label, *measured(runs_of(recipe, dataset), keys)]
+
+
+def theirs(label, results, keys=RESULTS):
+    return [label, '', *published(results, keys)]
+
+
+def front():
+    """The errors, the paper's and ours, and how far they agree."""
+    keys = ('train_error', 'test_error', 'rejection')
+    link = '[the 2022 reproduction](https://github.com/karpathy/lecun1989-repro)'
+    n, *paper = measured(runs_of('paper'), keys)
+    n_2022, *in_2022 = measured(runs_of('karpathy2022', 'mnist'), keys)
+    return table(
+        ['', 'training digits wrong, %', 'test digits wrong, %', 'rejected for 1% error, %'],
+        [['the paper, 1989', *published(PAPER, keys)],
+         [f'**here, on USPS** (`paper`, n={n})', *(f'**{cell}**' for cell in paper)],
+         [f'{link}, one run on MNIST', *published(KARPATHY2022, keys)],
+         [f'here, its settings on MNIST (`karpathy2022`, n={n_2022})', *in_2022]]) + f'\n\n{agreement()}'
+
+
+def agreement():
+    """What was fitted, and which of the paper's other results lie among single runs of ours."""
+    inside, outside = [], []
+    for net, key, value, place in comparisons():
+        if net in WHOSE and (net, key) not in FITTED:
+            result, unit = f'{WHOSE[net]}{NAMES[key]}', UNITS[key]
+            if place['low'] <= value <= place['high']:
+                inside.append(result)
+            else:
+                outside.append(f'{result} ({published({key: value}, [key])[0]}{unit}; ours {span(key, place)}{unit})')
+    return ("Mean ± standard deviation over n random initializations. `paper` is fitted to the paper's training MSE "
+            'and training misses; nothing is fitted to a test result. The paper reports one run of each net. Inside '
+            f'the range of 95% of single runs of ours are {", ".join(inside)}.'
+            + (f' Outside are {", ".join(outside)}.' if outside else ''))
+
+
+def papers_table():
+    return table(head(), [
+        theirs('the paper, 1989', PAPER),
+        ours('**here, on USPS** (`paper`)', 'paper'),
+        theirs('its fully connected net', PAPER_FC40), ours('here, on USPS (`fc40`)', 'fc40'),
+        theirs('the 2022 reproduction, on MNIST', KARPATHY2022),
+        ours('its settings, our seeds, on its digits of MNIST (`karpathy2022`)', 'karpathy2022', 'mnist'),
+        ours('its settings, on USPS (`karpathy2022`)', 'karpathy2022')])
+
+
+NET, FULL = 'the paper, `paper` on USPS', 'its fully connected net, `fc40` on USPS'
+APART, NET_2022 = 'the two, `fc40` - `paper`', '2022, `karpathy2022` on MNIST'
+WHOSE = {NET: 'its ', FULL: "its fully connected net's ", APART: "its two nets' difference in "}
+NAMES = dict(zip(RESULTS, ('training MSE', 'training error', 'training misses', 'test MSE', 'test error', 'test misses',
+                           'rejection')))
+UNITS = dict(zip(RESULTS, ('e-3', '%', '', 'e-3', '%', '', '%')))
+FITTED = (NET, 'train_loss'), (NET, 'train_misses')
+
+
+def comparisons():
+    """
+    [(net, result, value, place)]: published single runs, and uncertainty.single_run of each among ours. Errors are
+    counted in misses where those were published, as the percentages are rounded.
+    """
+    runs = [(net, key, value, by_seed(recipe, key, dataset))
+            for net, results, recipe, dataset in ((NET, PAPER, 'paper', 'usps'), (FULL, PAPER_FC40, 'fc40', 'usps'),
+                                                  (NET_2022, KARPATHY2022, 'karpathy2022', 'mnist'))
+            for key, value in results.items() if not (key.endswith('error') and key[:-5] + 'misses' in results)]
+    full, net = (by_seed(recipe, 'test_misses') for recipe in ('fc40', 'paper'))
+    apart = round(PAPER_FC40['test_error'] / 100 * prepro.N_TEST) - PAPER['test_misses']
+    runs.append((APART, 'test_misses', apart, {seed: full[seed] - net[seed] for seed in full if seed in net}))
+    return [(net, key, value, uncertainty.single_run(value, found.values())) for net, key, value, found in runs]
+
+
+def span(key, place):
+    return ' to '.join(f'{place[end] * SCALE[key]:.{DECIMALS[key]}f}' for end in ('low', 'high'))
+
+
+def single_runs():
+    """The published single runs beside our distributions."""
+    return table(['published', 'result', 'value', '95% of our single runs', 'z'],
+                 [[net, LABELS[key] + (', fitted' if (net, key) in FITTED else ''), published({key: value}, [key])[0],
+                   span(key, place), f'{place["z"]:+.1f}'] for net, key, value, place in comparisons()])
+
+
+def nets():
+    """Pairs of recipes on the same test digits."""
+    rows = []
+    for a in 'fc40', 'karpathy2022', 'sgd':
+        d = uncertainty.difference(by_seed(a, 'test_error'), by_seed('paper', 'test_error'))
+        missed_a, missed = ({seed: set(words.split()) for seed, words in by_seed(name, 'missed').items()}
+                            for name in (a, 'paper'))
+        tests = [uncertainty.mcnemar(missed_a[seed], missed[seed]) for seed in missed_a if seed in missed]
+        only_a, only_paper, below = np.mean([(n, m, p < 0.05) for n, m, p in tests], 0)
+        rows.append([f'`{a}` - `paper`', d['n'], interval(d), probability(d['p']), f'{only_a:.1f}', f'{only_paper:.1f}',
+                     f'{below * len(tests):.0f} of {len(tests)}'])
+    return table(['', 'n', 'test error, % [95%]', 'p over seeds', 'missed by the first alone', 'by the second alone',
+                  'McNemar p < 0.05'], rows)
+
+
+def open_questions():
+    """One change to `paper` at a time."""
+    rows = [[*ours('`paper`', 'paper', keys=NARROW), '', '']]
+    for name, (what, _) in VARIANTS.items():
+        d = uncertainty.difference(by_seed(name, 'test_error'), by_seed('paper', 'test_error'))
+        rows.append([*ours(f'`{name}`: {what}'.replace('+-', '±'), name, keys=NARROW), interval(d),
+                     probability(d['p'])])
+    return table(['one change to `paper`', *head(NARROW)[1:], 'test error - `paper` [95%]', 'p'], rows)
+
+
+def posterior_best():
+    halved = [run | {key: run[key] / 2 for key in ('train_loss', 'test_loss')} for run in runs_of('posterior_best')]
+    return table(head(), [theirs('the paper, 1989', PAPER), ['`posterior_best`, its MSE halved', *measured(halved)],
+                          ours('`paper`', 'paper')])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the nets of the pictures
+
+SEEDS = range(10)                       # where a picture shows one net, it is the first
+
+
+@functools.cache
+def trained(recipe, dataset, seed):
+    """
+    A net of one of repro.py's recipes, and what repro.measure said after each pass: {split: {'loss', 'error', ...: a
+    list, one number a pass}}.
+    """
+    settings, splits = repro.RECIPES[recipe], load(dataset)
+    net, history = repro.build(settings, seed), {split: [] for split in splits}
+    try:
+        for _ in repro.train(net, *splits['train'], **settings['training']):
+            for split, digits in splits.items():
+                history[split].append(repro.measure(net, *digits))
+    except repro.Diverged:
+        fail(f'recipe {recipe} diverged on {dataset} with seed {seed}; there is nothing to draw')
+    return net, {split: {key: [m[key] for m in passes] for key in passes[0]} for split, passes in history.items()}
+
+
+def tested(recipe, dataset, seed):
+    """(outputs (n, 10), labels (n,)) of a trained net on the test digits."""
+    X, Y = load(dataset)['test']
+    return repro.outputs(trained(recipe, dataset, seed)[0], X), Y.argmax(1)
+
+
+def confusion():
+    """How many of USPS's test digits of each class (rows) get which answer (columns), (10, 10): the mean over SEEDS."""
+    matrix = np.zeros((10, 10))
+    for seed in SEEDS:
+        out, labels = tested('paper', 'usps', seed)
+        np.add.at(matrix, (labels.numpy(), out.argmax(1).numpy()), 1 / len(SEEDS))
+    return matrix
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# pictures
+
+def pictures():
+    return {'curves.png': draw_curves, 'rejection.png': draw_rejection, 'wrong.png': draw_wrong,
+            'confusion.png': draw_confusion}
+
+
+BANDS = 'lines: the mean of {} seeds; bands: from the lowest to the highest'
+
+
+def band(ax, x, curves, color, style, label):
+    """Curves (n, len(x)) as their mean, and the range that they span."""
+    ax.fill_between(x, curves.min(0), curves.max(0), color=color, alpha=0.25, linewidth=0)
+    ax.plot(x, curves.mean(0), style, color=color, label=label)
+
+
+def draw_curves():
+    """The learning curves: MSE and error after each pass, training and test, and where the published runs ended."""
+    fig, axes = canvas(4.4, 1, 2)
+    for dataset, recipe, color, settings, source, single in (
+            ('usps', 'paper', BLUE, "the paper's settings", 'the paper', PAPER),
+            ('mnist', 'karpathy2022', ORANGE, 'the settings of 2022', 'the 2022 reproduction', KARPATHY2022)):
+        histories = [trained(recipe, dataset, seed)[1] for seed in SEEDS]
+        for ax, key in zip(axes, ('loss', 'error')):
+            for split, style, name in (('train', '--', 'training'), ('test', '-', 'test')):
+                curves = np.array([h[split][key] for h in histories])
+                band(ax, np.arange(1, curves.shape[1] + 1), curves, color, style,
+                     f'{dataset.upper()}, {settings}: {name}')
+            for split, marker, name in (('train', 'v', 'training'), ('test', '^', 'test')):
+                ax.plot(repro.PASSES, single[f'{split}_{key}'], marker, color=color, markersize=7.5,
+                        markeredgecolor=BLACK, clip_on=False, zorder=5, linestyle='none',
+                        label=f'{source} after {repro.PASSES} passes: {name}')
+    for ax, title, at in ((axes[0], 'mean squared error', (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)),
+                          (axes[1], 'error, %', (0.1, 0.2, 0.5, 1, 2, 5, 10))):
+        ax.set(yscale='log', title=title, xlabel='passes', xlim=(1, repro.PASSES), xticks=(1, 5, 10, 15, 20, 23))
+        ticks(ax.yaxis, *at)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=2, alignment='left',
+               title=BANDS.format(len(SEEDS)))
+    return png(fig)
+
+
+def draw_rejection():
+    """Section 5: error on the digits that are not rejected, against how many are."""
+    fig, ax = canvas(4.2)
+    x = np.linspace(0, 30, 301)
+    for recipe, dataset, color, style, label in (
+            ('fc40', 'usps', GRAY, '-.', 'fully connected, 40 hidden units, USPS'),
+            ('paper', 'usps', BLUE, '-', "the 1989 net, USPS, the paper's settings"),
+            ('karpathy2022', 'mnist', ORANGE, '--', 'the 1989 net, MNIST, the settings of 2022')):
+        curves = []
+        for seed in SEEDS:
+            rejected, error, _ = repro.rejection_curve(*tested(recipe, dataset, seed))
+            curves.append(np.interp(x, rejected[::-1], error[::-1]))     # np.interp wants x to grow
+        band(ax, x, np.array(curves), color, style, label)
+    for single, color, marker, label in ((PAPER_FC40, 'white', 's', 'the paper, fully connected'),
+                                         (PAPER, BLUE, 'D', 'the paper'),
+                                         (KARPATHY2022, ORANGE, 'o', 'the 2022 reproduction')):
+        ax.plot(0, single['test_error'], marker, color=color, markersize=7, markeredgecolor=BLACK, clip_on=False,
+                zorder=5, label=label)
+        if 'rejection' in single:
+            point = single['rejection'], 1
+            ax.plot(*point, marker, color=color, markersize=7, markeredgecolor=BLACK, zorder=5)
+            ax.annotate(f'{single["rejection"]}% rejected\nfor 1% error', point, (24, 62),
+                        textcoords='offset points', arrowprops={'arrowstyle': '-', 'shrinkB': 5, 'linewidth': 0.8})
+    ax.axhline(1, color=BLACK, linewidth=0.8, linestyle=':')
+    ax.set(xlim=(0, 30), ylim=(0, 9), xlabel='rejected, % of the test digits',
+           title='error, % of the digits not rejected')
+    ax.legend(alignment='left', title=BANDS.format(len(SEEDS)))
+    return png(fig)
+
+
+def draw_wrong(columns=14):
+    """Every test digit that one net gets wrong, most confident first."""
+    X, _ = load('usps')['test']
+    out, labels = tested('paper', 'usps', SEEDS[0])
+    answers, gap = out.argmax(1), -out.topk(2).values.diff()[:, 0]
+    wrong = [k for k in gap.argsort(descending=True, stable=True).tolist() if answers[k] != labels[k]]
+    rows = max(1, -(-len(wrong) // columns))
+    w, h = 20, 25                       # a digit's place, in its pixels: 16x16 and the label below it
+    fig, ax = canvas(0.6 + WIDTH * rows * h / (columns * w))
+    bare(ax)
+    for i, k in enumerate(wrong):
+        x, y = i % columns * w, i // columns * h
+        ax.imshow(X[k, 0].numpy(), extent=(x, x + 16, y + 16, y), vmin=-1, vmax=1)
+        ax.add_patch(Rectangle((x, y), 16, 16, facecolor='none', edgecolor='#BBBBBB', linewidth=0.5))
+        ax.text(x + 8, y + 16.8, f'{labels[k]}→{answers[k]}  {gap[k]:.1f}', ha='center', va='top', fontsize=7.5)
+    ax.set(xlim=(-1, columns * w - 3), ylim=(rows * h, -1), aspect='equal')
+    level = repro.RECIPES['paper']['net']['level']
+    ax.set_title(f'The {len(wrong)} of {len(X)} test digits of USPS that one net, seed {SEEDS[0]}, gets wrong (the '
+                 f'paper: {PAPER["test_misses"]}), most confident first.\nBelow each: its label → the answer, and the '
+                 f'difference between the two largest outputs (in the targets {2 * level:g})', linespacing=1.4)
+    return png(fig)
+
+
+def draw_confusion():
+    """Which class is taken for which, and the error of each class."""
+    matrix = confusion()
+    sizes, wrong = matrix.sum(1), matrix * (1 - np.eye(10))
+    error = 100 * wrong.sum(1) / sizes.clip(1)
+    fig, (ax, bars) = canvas(4.4, 1, 2, sharey=True, width_ratios=(1.9, 1))
+    ax.imshow(wrong, cmap='Blues', aspect='auto', vmax=1.6 * wrong.max() or 1)       # pale enough to read numbers on
+    for (c, a), n in np.ndenumerate(matrix):
+        if a == c:
+            ax.add_patch(Rectangle((a - .5, c - .5), 1, 1, facecolor='#EEEEEE', edgecolor='none'))
+        if n:
+            ax.text(a, c, f'{n:.1f}', ha='center', va='center', fontsize=8.5, color=GRAY if a == c else BLACK)
+    ax.set(xticks=range(10), yticks=range(10), yticklabels=[f'{c} (of {round(sizes[c])})' for c in range(10)],
+           xlabel='answer', ylabel='digit',
+           title=f'test digits of USPS by answer: the mean of {len(SEEDS)} seeds')
+    mean = 100 * wrong.sum() / sizes.sum()
+    bars.axvline(mean, color=BLACK, linewidth=0.8, linestyle=':')
+    bars.barh(range(10), error, color=BLUE, height=0.6)
+    for c in range(10):
+        bars.annotate(f'{error[c]:.1f}', (error[c], c), (4, 0), textcoords='offset points', va='center', fontsize=8.5,
+                      bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1})
+    bars.set(title='error, % of the class', xlabel=f'dotted: all {round(sizes.sum())}, {mean:.1f}%')
+    bars.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    for axes in (ax, bars):
+        axes.grid(False)
+        axes.tick_params(length=0)
+    return png(fig)

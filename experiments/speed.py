@@ -1,0 +1,241 @@
+"""
+How fast is a training step? Run it on an otherwise idle machine.
+
+    python -m experiments.speed [--rounds 5] [--out results/speed.csv]
+
+One process on one core, except where it says otherwise. The candidates take
+turns, and each time is the median of the rounds.
+
+autograd, default threads   an eager PyTorch loop as the 2022 reproduction
+                            wrote it, with PyTorch's own choice of threads
+autograd, 1 thread          the same, on one core
+engine autograd             repro.py --engine autograd
+engine compiled             repro.py's default, support/backprop.py
+arithmetic limit            the step's multiply-adds, at the speed of a large
+                            float32 matrix product on the same core
+cold start                  `python repro.py --passes 1` in a fresh copy, where
+                            the engine is compiled, less a second run
+"""
+import functools
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+import torch.nn.functional as F
+
+import prepro
+import repro
+from experiments.markdown import ROOT, Missing, results, table
+from support import cli, engine, files, runs
+
+CSV = os.path.join('results', 'speed.csv')
+STEPS = ('autograd, default threads', 'autograd, 1 thread', 'engine autograd', 'engine compiled', 'arithmetic limit')
+EVALUATION = 'evaluation, a pattern'
+SECONDS_2022 = 90                       # the 2022 reproduction's 23 passes, as published: a laptop of 2020
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what is timed
+
+def multiply_adds(net):
+    """Multiply-adds of a training step: one a connection for sums, deltas and gradient each, one a change of weight."""
+    _, connections, parameters = net.counts()['all']
+    deltas = connections - net.counts()['H1'][1]                         # no delta goes down from H1
+    return connections + deltas + connections + parameters
+
+
+def eager_steps(net, X, T, n, threads, rate=0.03):
+    """n steps as an eager loop with torch.optim does them, H2 as three convolutions over concatenated maps."""
+    torch.set_num_threads(threads)
+    optimizer = torch.optim.SGD(net.parameters(), lr=rate)
+    for i in range(n):
+        x = F.pad(X[i:i+1], (2, 2, 2, 2), value=-1.0)
+        x = torch.tanh(F.conv2d(x, net.H1w, stride=2) + net.H1b)
+        x = F.pad(x, (2, 2, 2, 2), value=-1.0)
+        parts = x[:, 0:8], x[:, 4:12], torch.cat((x[:, 0:4], x[:, 8:12]), dim=1)
+        x = torch.cat([F.conv2d(part, net.H2w[4*k:4*k + 4], stride=2) for k, part in enumerate(parts)], dim=1)
+        x = torch.tanh(x + net.H2b).flatten(1)
+        x = torch.tanh(x @ net.H3w + net.H3b)
+        x = torch.tanh(x @ net.outw + net.outb)
+        loss = torch.mean((T[i:i+1] - x)**2)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    torch.set_num_threads(1)
+
+
+def seconds(f, *args):
+    start = time.perf_counter()
+    f(*args)
+    return time.perf_counter() - start
+
+
+def times(rounds, some=400):
+    """{what: seconds}: of a pattern in each of STEPS and in evaluation, and of whole runs."""
+    threads, compiled, n = torch.get_num_threads(), engine.backprop, 2 * runs.cores()
+    torch.set_num_threads(1)
+    X, T = prepro.tensors(*prepro.embedded()['train'])
+    nets, a = [repro.Net() for _ in range(4)], torch.rand(1024, 1024)
+    rates = dict.fromkeys(dict(nets[0].named_parameters()), 0.03)
+
+    def whole_pass(net):
+        compiled.train_pass(net, X, T, rates, range(len(X)))
+
+    def many_seeds():
+        with ThreadPoolExecutor(runs.cores()) as pool:
+            list(pool.map(lambda seed: whole_pass(repro.Net(seed)), range(n)))
+
+    compiled.train_pass(nets[3], X, T, rates, range(1))                  # compile
+    candidates = {
+        f'{STEPS[0]} ({threads})': lambda: seconds(eager_steps, nets[0], X, T, some, threads) / some,
+        STEPS[1]: lambda: seconds(eager_steps, nets[1], X, T, some, 1) / some,
+        STEPS[2]: lambda: seconds(repro.train_pass, nets[2], X, T, rates, range(some)) / some,
+        STEPS[3]: lambda: seconds(whole_pass, nets[3]) / len(X),
+        STEPS[4]: lambda: statistics.fmean(seconds(torch.matmul, a, a) for _ in range(10)) / len(a)**3
+        * multiply_adds(nets[0]),
+        EVALUATION: lambda: seconds(compiled.outputs, nets[3], X) / len(X),
+        f'{n} seeds on all cores, a pass each': lambda: seconds(many_seeds),
+        'import torch': lambda: python(folder, '-c', 'import torch'),
+        f'python repro.py, {repro.PASSES} passes': lambda: python(folder, os.path.join(ROOT, 'repro.py')),
+        'cold start': lambda: cold_start(folder)}
+    with tempfile.TemporaryDirectory() as folder:
+        python(folder, os.path.join(ROOT, 'prepro.py'))                          # writes data/mnist
+        found = [{what: candidate() for what, candidate in candidates.items()}
+                 for _ in cli.progress(range(rounds), unit='round')]
+    return {what: statistics.median(each[what] for each in found) for what in candidates}
+
+
+def python(folder, *argv, **env):
+    """The seconds that a command takes."""
+    return seconds(lambda: subprocess.run([sys.executable, *argv], cwd=folder, check=True, capture_output=True,
+                                          env=os.environ | env))
+
+
+def cold_start(folder):
+    """The seconds of a first run less those of the second, in a fresh copy of the scripts without numba's cache."""
+    shutil.rmtree(os.path.join(folder, 'support'), ignore_errors=True)
+    shutil.copytree(os.path.join(ROOT, 'support'), os.path.join(folder, 'support'),
+                    ignore=shutil.ignore_patterns('__pycache__'))
+    for name in 'prepro.py', 'repro.py':
+        shutil.copy(os.path.join(ROOT, name), folder)
+    first, second = (python(folder, 'repro.py', '--passes', '1', NUMBA_CACHE_DIR='') for _ in range(2))
+    return first - second
+
+
+def machine():
+    """The processor's name, as far as the system tells."""
+    try:
+        with open('/proc/cpuinfo') as f:
+            name = next(line.split(':')[1].strip() for line in f if line.startswith('model name'))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f'{name}, {runs.cores()} cores'
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# tables
+
+def tables():
+    return {'speed': speed_tables(*committed()), 'speed_front': in_short(*committed())}
+
+
+@functools.cache
+def committed():
+    """({what: seconds}, the machine) of results/speed.csv."""
+    rows = runs.read_rows(results('speed.csv'), ('what', 'seconds', 'machine'), (), ('what', 'machine'),
+                          f'run: python -m experiments.speed --out {CSV}')
+    found = {row['what']: row['seconds'] for row in rows}
+    for what in STEPS[1:]:
+        if what not in found:
+            raise Missing(f'the time of {what}')
+    return found, rows[0]['machine']
+
+
+def speed_tables(found, where):
+    """Times of a step, in absolute terms and against the engine and its limit; and of whole runs."""
+    of_a_step = [what for what in found if what.startswith(STEPS)]
+    rows = [[f'a training step, {what}', f'{1e6 * found[what]:.3g}',
+             *(f'{found[what] / found[other]:.3g}' for other in STEPS[3:])] for what in of_a_step]
+    rows += [[EVALUATION, f'{1e6 * found[EVALUATION]:.3g}', '', '']]
+    whole = [[what, f'{s:.1f}'] for what, s in found.items() if what not in (*of_a_step, EVALUATION)]
+    return '\n\n'.join([f'{where}:', table(['', 'microseconds', '/ compiled', '/ limit'], rows),
+                        table(['whole runs', 'seconds'], whole)])
+
+
+def in_short(found, where):
+    step = found['engine compiled']
+    return (f'its {repro.PASSES} passes in {repro.PASSES * prepro.N_TRAIN * step:.1f} s on one core ({where}), one '
+            f"pattern at a time: {found['autograd, 1 thread'] / step:.0f} times as fast as PyTorch's eager loop, and "
+            f"{step / found['arithmetic limit']:.1f} times as long as its multiply-adds alone "
+            '([how](results/engine.md));')
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the picture
+
+def pictures():
+    return {'speed.png': draw_speed}
+
+
+def draw_speed():
+    """How long the paper's 23 passes take, from 1989 to now, and what the arithmetic alone would take."""
+    from experiments.style import BLUE, canvas, png                      # here: timing needs no matplotlib
+    found, where = committed()
+    whole = {'The paper, 1989\nSUN-4/260': repro.DAYS * 24 * 60 * 60,
+             'The 2022 reproduction, as published\nPyTorch, a laptop of 2020': SECONDS_2022}
+    for what, name in (('autograd, 1 thread', 'The same loop'), ('engine compiled', 'support/backprop.py, compiled'),
+                       ('arithmetic limit', 'The arithmetic at the speed of\na large matrix product')):
+        label = f'{name}\n{textwrap.fill(f"one core ({where})", 34)}'
+        whole[label] = found[what] * prepro.N_TRAIN * repro.PASSES
+    fig, ax = canvas(3.6)
+    for i, s in enumerate(whole.values()):
+        color = 'white' if i == len(whole) - 1 else BLUE                 # the last is no training, but its limit
+        ax.plot(s, i, 'o', color=color, markeredgecolor=BLUE, markeredgewidth=1.6, markersize=8)
+        ratio = f', {float(f"{repro.DAYS * 86400 / s:.1e}"):,.0f} times as fast' if i else ''        # two digits
+        ax.annotate(span(s) + ratio, (s, i), (9, 0), textcoords='offset points', va='center', weight='bold')
+    at = {1: '1 s', 60: '1 minute', 3600: '1 hour', 86400: '1 day'}
+    ax.set(xscale='log', xlim=(min(whole.values()) / 3, 15 * max(whole.values())), ylim=(len(whole) - 0.5, -0.5),
+           title=f'time for {repro.PASSES} passes over {prepro.N_TRAIN:,} digits, and how many times as fast as in '
+                 '1989')
+    ax.set_yticks(range(len(whole)), whole, fontsize=9)
+    ax.set_xticks(list(at), list(at.values()))
+    ax.set_xticks([], minor=True)
+    ax.grid(axis='y', visible=False)
+    return png(fig, 'speed.csv')
+
+
+def span(seconds):
+    """A time in the largest unit of which it is at least two."""
+    for unit, size in (('days', 86400), ('hours', 3600), ('minutes', 60)):
+        if seconds >= 2 * size:
+            return f'{seconds / size:.2g} {unit}'
+    return f'{seconds:.2g} s'
+
+
+def main():
+    parser = cli.parser(__doc__)
+    parser.add_argument('--rounds', type=cli.count, default=5, metavar='N', help='default: 5')
+    parser.add_argument('--out', type=cli.path, metavar='CSV', help='write the times there as well')
+    args = parser.parse_args()
+    if not engine.backprop:
+        cli.fail(f'there is no compiled engine to time: {engine.missing}')
+    if args.out:
+        files.writable(*os.path.split(os.path.abspath(args.out)))
+    found = times(args.rounds)
+    print(f'Python {platform.python_version()}, torch {torch.__version__}, '
+          f'{multiply_adds(repro.Net()):,} multiply-adds a training step, on {speed_tables(found, machine())}')
+    if args.out:
+        files.write_file(args.out, ('what,seconds,machine\n' + ''.join(
+            f'"{what}",{s:.6g},"{machine()}"\n' for what, s in found.items())).encode())
+
+
+if __name__ == '__main__':
+    cli.run(main)
