@@ -17,9 +17,10 @@ import os
 import random
 
 from experiments import claims, compare
+from experiments.posterior import draws, fit
 from support import cli, files, runs
 
-ROOMS = {'compare.csv': compare, 'fit.csv': compare, 'claims.csv': claims}
+ROOMS = {'compare.csv': compare, 'fit.csv': fit, 'claims.csv': claims, 'posterior.csv': draws}
 QUICK = 10.0            # seconds
 
 
@@ -57,7 +58,7 @@ def main():
         for row in rows[path]:
             if row.get('dataset', 'usps') not in at_hand:
                 left_out[f'data/{row.get("dataset", "usps")} is not there'] += 1
-            elif not args.all and not (row['seconds'] or 0) <= QUICK:
+            elif not args.all and not (row.get('seconds') or 0) <= QUICK:
                 left_out[f'they took over {QUICK:g} s'] += 1
             else:
                 choice.append((path, room, row))
