@@ -11,6 +11,7 @@ Draws that are in the file are not trained again.
 """
 import os
 
+from experiments.markdown import Missing
 from experiments.posterior import answer, draws, inference
 from support import cli, runs
 
@@ -33,7 +34,10 @@ def main():
         left = first.left(inference.columns(draws.settings(args.near)))
         draws.simulate([draw for draw, is_left in zip(args.near, left) if is_left], args.out, **where)
     else:
-        print('\n\n'.join(answer.tables().values()))
+        try:
+            print('\n\n'.join(answer.tables().values()))
+        except Missing as e:
+            cli.fail(f'results/ lacks {e}; {draws.REMEDY}')
 
 
 if __name__ == '__main__':

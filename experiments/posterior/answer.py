@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from experiments import compare
-from experiments.markdown import pm, results, table
+from experiments.markdown import Missing, pm, results, table
 from experiments.posterior import draws, fit, inference
 from experiments.posterior.draws import HALF, PRIOR
 from experiments.posterior.inference import ALL, DISTANCES, GIVEN, NAMES, PAPERS, TOLERANCES, columns, compared, size
@@ -39,9 +39,15 @@ HYPOTHESES = {f'{words}, MSE {half}': (unit, h) for unit, words in zip(PRIOR['un
 KINDS = PRIOR | {'half': HALF}
 
 
+LEAST = 100         # draws in which both nets learned, for an answer
+
+
 @functools.cache
 def posterior():
-    return inference.Posterior(draws.read(results('posterior.csv')))
+    rows = draws.read(results('posterior.csv'))
+    if inference.learned(columns(rows)).sum() < LEAST:
+        raise Missing(f'{LEAST} draws of experiments.posterior in which both nets learned')
+    return inference.Posterior(rows)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
