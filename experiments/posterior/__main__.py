@@ -30,8 +30,10 @@ def main():
     if args.draws:
         draws.simulate(args.draws, args.out, **where)
     elif args.near:
-        first = inference.Emulator([row for row in draws.read(args.out) if row['draw'] < inference.FIRST])
-        left = first.left(inference.columns(draws.settings(args.near)))
+        first = [row for row in draws.read(args.out) if row['draw'] < inference.FIRST]
+        if len(first) < inference.FIRST:
+            cli.fail(f'{args.out} has {len(first)} of the draws that tell what is near; {draws.REMEDY}')
+        left = inference.Emulator(first).left(inference.columns(draws.settings(args.near)))
         draws.simulate([draw for draw, is_left in zip(args.near, left) if is_left], args.out, **where)
     else:
         try:
