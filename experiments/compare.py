@@ -79,12 +79,6 @@ VARIANTS = {        # the open questions, one at a time: what is changed in `pap
     **{f'rate_{rate}': ('rate over two decades', {'training': {'rate': rate}})
        for rate in (0.0002, 0.0005, 0.001, 0.005, 0.01, 0.02)},
 }
-FIT = {             # the grid on which `paper` was fitted: runs that measure no test digit
-    f'fit_{unit}_{level}_{rate}_{damping}': ('one point of the fit', changed(
-        repro.RECIPES['paper'], constants | {'level': level}, {'rate': rate, 'damping': damping}))
-    for unit, constants, levels in (('tanh', {}, (0.7, 0.8, 0.9)), ('lecun', LECUN_UNIT, (1.0, 1.37)))
-    for level in levels for rate in (0.0005, 0.001, 0.002, 0.004) for damping in (0.01, 0.03, 0.1)
-}
 # the settings of karpathy2022 on draws from all of MNIST; with --dataset mnist60k
 DRAWS = {f'{order[0]}_first': (f"the 2022 reproduction's draw of MNIST, {order[0]} digits first", changed(
     repro.RECIPES['karpathy2022'], draw={'seed': prepro.SEED, 'order': order}))
@@ -100,9 +94,8 @@ RECIPES |= {'posterior_best': (
             {'rate': 0.000540431, 'damping': 0.00680103, 'patterns': 1000}, drawn_biases=False, order=3327))}
 RECIPES |= {'passes_100': ("the 2022 reproduction's settings for 100 passes",
                            changed(repro.RECIPES['karpathy2022'], training={'passes': 100}))}
-RECIPES |= DRAWS | TWENTY | FIT
-GROUPS = {'table': list(WHAT), 'open': ['paper', *VARIANTS], 'draws': list(DRAWS), 'twenty_draws': list(TWENTY),
-          'fit': list(FIT)}
+RECIPES |= DRAWS | TWENTY
+GROUPS = {'table': list(WHAT), 'open': ['paper', *VARIANTS], 'draws': list(DRAWS), 'twenty_draws': list(TWENTY)}
 
 # ---------------------------------------------------------------------------------------------------------------------
 # a run
@@ -154,8 +147,6 @@ def one_run(recipe, settings, dataset, seed):
     except repro.Diverged:
         return dict.fromkeys((*RESULTS, 'seconds'), math.nan) | {'missed': ''}
     train = repro.measure(net, *splits['train'])
-    if recipe in FIT:                   # measures no test digit
-        return repro.results(train, dict.fromkeys(train)) | {'seconds': seconds, 'missed': ''}
     X, Y = splits['test']
     missed = (faster('outputs', repro.outputs, net, X[:3])(net, X).argmax(1) != Y.argmax(1)).nonzero().flatten()
     return repro.results(train, repro.measure(net, X, Y)) | {
@@ -189,12 +180,6 @@ def runs_of(recipe, dataset='usps'):
 def by_seed(recipe, result, dataset='usps'):
     """{seed: a result}."""
     return {row['seed']: row[result] for row in runs_of(recipe, dataset)}
-
-
-def distance(rows):
-    """How far a point of the fit is from the paper's two training results: the sum of ln(mean / the paper's)**2."""
-    return sum(math.log(runs.mean_sd([row[key] for row in rows])[0] / PAPER[key])**2
-               for key in ('train_loss', 'train_misses'))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -236,7 +221,7 @@ def table(rows, names):
 
 def main():
     names = '\n'.join(textwrap.fill(f'  {name:18}{what}', 79, subsequent_indent=20*' ')
-                      for name, (what, _) in RECIPES.items() if name not in FIT | TWENTY)
+                      for name, (what, _) in RECIPES.items() if name not in TWENTY)
     groups = '\n'.join(f'  {name:18}{len(recipes)} recipes' for name, recipes in GROUPS.items())
     parser = cli.parser(__doc__, epilog=f'recipes:\n{names}\n\ngroups of recipes:\n{groups}')
     parser.add_argument('recipes', nargs='*', metavar='RECIPE', help='recipes or groups of them (default: table)')

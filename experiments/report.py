@@ -20,15 +20,13 @@ trained on the spot have none, and are drawn when they are named.
 import os
 import re
 import textwrap
-from types import SimpleNamespace
 
 import torch
 from PIL import Image
 
-from experiments import (architecture, claims, ladder, paper, posterior_pictures,
-                         posterior_tables, reading, samples, speed, trials)
+from experiments import architecture, claims, ladder, paper, reading, samples, speed, trials
 from experiments.markdown import ROOT, Missing, results
-from experiments.posterior import read as read_posterior
+from experiments.posterior import answer
 from experiments.style import signed
 from support import cli, files
 from support.cli import fail
@@ -36,19 +34,7 @@ from support.cli import fail
 PAGES = 'README.md', os.path.join('results', 'README.md')
 
 
-# those that are no rooms yet
-def adapted(blocks=(), drawings=()):
-    """A room of {mark: function} and {file name: function}."""
-    return SimpleNamespace(tables=lambda: {mark: text() for mark, text in dict(blocks).items()},
-                           pictures=lambda: dict(drawings))
-
-
-POSTERIOR = adapted(posterior_tables.BLOCKS | {'posterior_finding': posterior_tables.finding},
-                    {name: lambda draw=draw: draw(read_posterior(results('posterior.csv')))
-                     for name, draw in (('posterior.png', posterior_pictures.draw_posterior),
-                                        ('predictive.png', posterior_pictures.draw_predictive))})
-
-ROOMS = paper, samples, POSTERIOR, claims, ladder, trials, speed, reading, architecture
+ROOMS = paper, samples, answer, claims, ladder, trials, speed, reading, architecture
 
 
 def tables():

@@ -16,10 +16,12 @@ import collections
 import os
 import random
 
-from experiments import claims, compare, ladder
+from experiments import claims, compare, ladder, reading
+from experiments.posterior import draws, fit
 from support import cli, files, runs
 
-ROOMS = {'compare.csv': compare, 'fit.csv': compare, 'claims.csv': claims, 'modern.csv': ladder}
+ROOMS = {'compare.csv': compare, 'fit.csv': fit, 'claims.csv': claims, 'posterior.csv': draws, 'modern.csv': ladder,
+         'predict.csv': reading}
 QUICK = 10.0            # seconds
 
 
@@ -57,7 +59,7 @@ def main():
         for row in rows[path]:
             if row.get('dataset', 'usps') not in at_hand:
                 left_out[f'data/{row.get("dataset", "usps")} is not there'] += 1
-            elif not args.all and not (row['seconds'] or 0) <= QUICK:
+            elif not args.all and not (row.get('seconds') or 0) <= QUICK:
                 left_out[f'they took over {QUICK:g} s'] += 1
             else:
                 choice.append((path, room, row))

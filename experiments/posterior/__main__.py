@@ -1,0 +1,46 @@
+"""
+What was done in 1989? The settings that the paper leaves open, inferred from
+the eight results that it gives of its two nets.
+
+    python -m experiments.posterior                  # the answer
+    python -m experiments.posterior --draws 0-1023   # train these draws first
+    python -m experiments.posterior --near 1024-9999 # those not ruled out yet
+    python -m experiments.posterior.fit              # the recipe `paper`
+
+Draws that are in the file are not trained again.
+"""
+import os
+
+from experiments.markdown import Missing
+from experiments.posterior import answer, draws, inference
+from support import cli, runs
+
+
+def main():
+    parser = cli.parser(__doc__)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument('--draws', type=cli.numbers, metavar='A-B', help='train these draws from the prior')
+    what.add_argument('--near', type=cli.numbers, metavar='A-B',
+                      help=f'train those of them that the first {inference.FIRST:,} draws do not rule out')
+    runs.add_arguments(parser, os.path.join('results', 'posterior.csv'))
+    args = parser.parse_args()
+    where = {'workers': args.jobs, 'cluster': args.cluster}
+    if args.draws or args.near:
+        draws.load('usps')              # ends here if it is not there
+    if args.draws:
+        draws.simulate(args.draws, args.out, **where)
+    elif args.near:
+        first = [row for row in draws.read(args.out) if row['draw'] < inference.FIRST]
+        if len(first) < inference.FIRST:
+            cli.fail(f'{args.out} has {len(first)} of the draws that tell what is near; {draws.REMEDY}')
+        left = inference.Emulator(first).left(inference.columns(draws.settings(args.near)))
+        draws.simulate([draw for draw, is_left in zip(args.near, left) if is_left], args.out, **where)
+    else:
+        try:
+            print('\n\n'.join(answer.tables().values()))
+        except Missing as e:
+            cli.fail(f'results/ lacks {e}; {draws.REMEDY}')
+
+
+if __name__ == '__main__':
+    cli.run(main)

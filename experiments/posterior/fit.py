@@ -1,0 +1,83 @@
+"""
+The recipe `paper`, with LeCun's constants of 1989: what is left, the learning
+rate and the damping, is fitted to the paper's two training results. No test
+digit is measured here.
+
+    python -m experiments.posterior.fit
+
+LeCun's constants ("Generalization and network design strategies", 1989):
+1.7159 tanh(2/3 s), targets +-1, and an MSE with the factor 1/2, half of what
+repro.py measures. In the cost that factor would only double the damping.
+"""
+import math
+import os
+
+import repro
+from experiments.compare import LECUN_UNIT
+from experiments.posterior.draws import TYPICAL, load
+from repro import PAPER
+from support import cli, runs
+
+# The grid, written down before its runs: dampings from that at which half of all curvatures count to that at which
+# none but the output's does, and rates that make these steps at a typical curvature, to two digits. Damping 0.03 with
+# rates of 0.0015 and 0.0018, and 0.001 with 0.0001, had been seen, test results too. The fit is the point with the
+# smallest distance, over seeds 0 to 9. `sgd`, plain gradient descent, is fitted in the same way.
+STEPS = 0.04, 0.05, 0.06, 0.07, 0.08
+DAMPINGS = 0.001, 0.003, 0.01, 0.03, 0.1
+GRID = ([('newton', damping, float(f'{step * (TYPICAL + damping):.2g}')) for damping in DAMPINGS for step in STEPS]
+        + [('sgd', 0.0, rate) for rate in (0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08)])
+KEY, VALUES, WORDS = ('optimizer', 'damping', 'rate', 'seed'), ('train_loss', 'train_misses'), ('optimizer',)
+
+
+def one_run(optimizer, damping, rate, seed):
+    """The paper's two training results of one run, the MSE halved."""
+    recipe, (X, Y) = repro.RECIPES['paper'], load('usps')['train']
+    training = {'optimizer': optimizer, 'rate': rate, 'passes': repro.PASSES}
+    if optimizer == 'newton':
+        training |= {'damping': damping, 'patterns': recipe['training']['patterns']}
+    net = repro.build({'net': recipe['net'] | LECUN_UNIT | {'level': 1.0}}, seed)
+    try:
+        for _ in repro.train(net, X, Y, **training):
+            pass
+    except repro.Diverged:
+        return dict.fromkeys(VALUES, math.nan)
+    train = repro.measure(net, X, Y)
+    return {'train_loss': train['loss'] / 2, 'train_misses': train['misses']}
+
+
+def read(path):
+    """The rows of a file of the fit."""
+    return runs.read_rows(path, KEY, VALUES, WORDS, 'run: python -m experiments.posterior.fit')
+
+
+def points(rows):
+    """
+    The points of the grid, best first: [(distance, optimizer, damping, rate, {result: (mean, sd)})]. The distance is
+    the sum of ln(mean / the paper's)**2 over the two training results.
+    """
+    found = []
+    for point in GRID:
+        these = [row for row in rows if tuple(row[name] for name in KEY[:3]) == point]
+        if these and all(math.isfinite(row['train_loss']) for row in these):
+            stats = {name: runs.mean_sd([row[name] for row in these])[:2] for name in VALUES}
+            far = math.fsum(math.log(mean / PAPER[name])**2 for name, (mean, _) in stats.items())
+            found.append((far, *point, stats))
+    return sorted(found, key=lambda one: one[0])
+
+
+def main():
+    parser = cli.parser(__doc__)
+    parser.add_argument('--seeds', type=cli.numbers, default=range(10), metavar='A-B', help='default: 0-9')
+    runs.add_arguments(parser, os.path.join('results', 'fit.csv'))
+    args = parser.parse_args()
+    load('usps')                        # ends here if it is not there
+    jobs = [dict(zip(KEY, (*point, seed))) for seed in args.seeds for point in GRID]
+    rows = runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, threads=True, workers=args.jobs,
+                        cluster=args.cluster)
+    for far, *point, stats in points(rows):
+        print('{:8}{:>7g}{:>9g}  distance {:.3f}'.format(*point, far), *(
+            f'{name} {mean:.3g} +- {sd or 0:.2g}' for name, (mean, sd) in stats.items()), sep='  ')
+
+
+if __name__ == '__main__':
+    cli.run(main)
