@@ -231,7 +231,7 @@ def gap(a, b, digits=2):
 def pm(numbers, digits=2, scale=1.0):
     """'mean +- sd'."""
     mean, sd, _, _ = runs.mean_sd(numbers)
-    return ' +- '.join(f'{v * scale:.{digits}f}' for v in (mean, sd) if v is not None)
+    return ' +- '.join(f'{v * scale:.{digits}f}' for v in (mean, sd) if v is not None) or '-'
 
 
 def crossing(xs, ys, level):
