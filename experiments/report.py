@@ -13,9 +13,10 @@ The numbers come from the rooms of experiments/. A room offers
 
 The text is markdown, a paragraph or an item of a list in one line; here it is
 broken into lines of 120 letters. A room that lacks runs raises
-markdown.Missing, which says which: what is on the pages then stays as it is. A picture holds the SHA-256 of the CSV files
-that it was drawn from (style.png): it is old once they change. Pictures of nets
-trained on the spot have none, and are drawn when they are named.
+markdown.Missing, which says which: what is on the pages then stays as it is. A
+picture holds the SHA-256 of the CSV files that it was drawn from (style.png):
+it is old once they change. Pictures of nets trained on the spot have none, and
+are drawn when they are named.
 """
 import os
 import re
