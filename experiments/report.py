@@ -38,15 +38,20 @@ PAGES = 'README.md', os.path.join('results', 'README.md')
 ROOMS = paper, samples, answer, claims, ladder, trials, speed, reading, architecture
 
 
-def tables():
-    """({mark: text} of all rooms that have their runs, [what the others lack])."""
-    texts, lacking = {}, []
+def complete():
+    """({room: its tables} of the rooms that have all their runs, [what the others lack])."""
+    tables, lacking = {}, []
     for room in ROOMS:
         try:
-            texts |= room.tables()
+            tables[room] = room.tables()
         except Missing as e:
             lacking.append(str(e))
-    return texts, lacking
+    return tables, lacking
+
+
+def tables():
+    """{mark: text} of the rooms that have all their runs."""
+    return {mark: text for texts in complete()[0].values() for mark, text in texts.items()}
 
 
 def pictures():
@@ -92,9 +97,13 @@ def main():
     for name in chosen:
         if name not in drawings:
             parser.error(f'there is no picture {name}; there are {", ".join(drawings)}')
+    rooms, lacking = complete()
+    if lacking:
+        cli.warn(f'what is made of these stays as it is, as results/*.csv lack them: {"; ".join(lacking)}')
     if not args.pictures:
         write_pages(args.check)
-    names = [name for name in drawings if name in chosen or 'all' in args.pictures or not args.pictures and old(name)]
+        chosen = [name for room in rooms for name in room.pictures() if old(name)]
+    names = drawings if 'all' in args.pictures else chosen
     if args.check:
         if names:
             fail(f'older than their CSV files: {", ".join(names)}; run: python -m experiments.report')
@@ -112,9 +121,7 @@ def main():
 
 def write_pages(check):
     """Write the pages that change; with check, end with status 1 at the first that would."""
-    texts, lacking = tables()
-    if lacking:
-        cli.warn(f'what is on the pages is left as it is where results/*.csv lack {"; ".join(lacking)}')
+    texts = tables()
     for page in PAGES:
         path = os.path.join(ROOT, page)
         before = files.read_file(path, '`git checkout` brings it back').decode()

