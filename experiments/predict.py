@@ -3,12 +3,11 @@ Read pictures of handwritten digits, one digit each, with a trained net.
 
     python -m experiments.predict out/karpathy2022-mnist mine.png
 
-RUN is a folder that repro.py wrote, or its model.pt. The args.json in it says
-how the net was made, and which data set it was trained on. A picture may have
-any size, dark on light or light on dark, in color or gray, with transparency or
-without. It holds one digit, anywhere. Shadows, lines, specks, a box, or the
-table's edge are left out, as far as they do not touch it. The digit is brought
-to 16x16 as the digits of the net's data set were:
+RUN is a folder that repro.py wrote, or its model.pt; its args.json says how the
+net was made, and which data set it was trained on. A picture may have
+any size, dark on light or light on dark. It holds one digit, anywhere; shadows,
+lines, specks, a box, or the table's edge are left out, as far as they do not
+touch it. It is brought to 16x16 as the digits of the net's data set were:
 
 mnist, mnist60k, mnist-seedN    scaled to fit a 20x20 box, its center of mass
                                 moved to the middle of 28x28 pixels, and these
@@ -77,9 +76,7 @@ def gray(image):
 
 def shrunk(image):
     """The image with its longer side at most WORK pixels; each new pixel is the mean of those it replaces."""
-    scale = WORK / max(image.size)
-    if scale >= 1:
-        return image
+    scale = min(1, WORK / max(image.size))
     return image.resize([max(1, round(n * scale)) for n in image.size], Image.Resampling.BOX)
 
 
@@ -133,8 +130,7 @@ def taken(ink, least):
     line = right - left > 5 * (bottom - top)
     box = ((top[:, None] < top) & (bottom[:, None] > bottom) & (left[:, None] < left) & (right[:, None] > right)
            & (size > size[:, None] / 3) & (mass > mass[:, None] / 20)).any(1)        # around what may be a digit
-    main = np.argmax(mass / np.where(room == 0, 3, 1) / np.where(side > 0.5, 50, 1) / np.where(line, 4, 1)
-                     / np.where(box, 20, 1))
+    main = np.argmax(mass * (1/3)**(room == 0) * (1/50)**(side > 0.5) * (1/4)**line * (1/20)**box)
     gap = np.max([top - bottom[main], top[main] - bottom, left - right[main], left[main] - right], 0)
     digit = ((gap < NEAR * size[main]) & (mass > mass[main] / 50) & ~box & ~(line & (top >= bottom[main]))
              & ((room > 0) | (room[main] == 0) & (side <= 0.5)))
@@ -243,8 +239,8 @@ def answer(net, out, least):
     def length(y):
         return min(max(0, round((y / net.A + 1) / 2 * BAR)), BAR)
     target = length(net.level)
-    bars = [f'{"#" * length(y):{BAR}}' for y in out.tolist()]
-    chart = [f'  {c}  {bar[:target]}|{bar[target:]} {y:+.2f}' for c, (bar, y) in enumerate(zip(bars, out.tolist()))]
+    bars = [(f'{"#" * length(y):{BAR}}', y) for y in out.tolist()]
+    chart = [f'  {c}  {bar[:target]}|{bar[target:]} {y:+.2f}' for c, (bar, y) in enumerate(bars)]
     (first, second), (a, b) = (t.tolist() for t in out.topk(2))
     margin = f'margin over {b}: {first - second:.2f}'
     if least is None:
@@ -275,10 +271,8 @@ def main():
     torch.set_num_threads(1)
     net, dataset = load(args.model)
     folder = files.digits_path(dataset, '')
-    least = None
-    if os.path.exists(folder):
-        least = threshold(net, *files.load_digits(dataset)['test'])
-    else:
+    least = threshold(net, *files.load_digits(dataset)['test']) if os.path.exists(folder) else None
+    if least is None:
         cli.warn(f'nothing is rejected, as the threshold needs the test digits in {folder}, which prepro.py makes')
     columns = []
     for path in args.images:
