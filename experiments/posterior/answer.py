@@ -31,7 +31,7 @@ TITLES = {'unit': 'unit', 'share': "targets / unit's range", 'damping': 'damping
           'patterns': 'patterns for curvature', 'scheme': 'connection scheme', 'sqrt_fan_in': 'initial range',
           'drawn_biases': 'initial biases', 'shuffled': 'constant order', 'fc_passes': 'passes, fully connected',
           'half': 'MSE reported', 'rate': 'learning rate', 'own_step': 'rate / (damping + typical curvature)',
-          'newton': '% of weights with curvature > damping'}
+          'newton': '% of weights, curvature > damping'}
 OPTIONS = {'unit': ('tanh', "LeCun's"), 'sqrt_fan_in': ('2.4/F', '2.4/√F'), 'drawn_biases': ('0', 'drawn'),
            'shuffled': ('as stored', 'shuffled'), 'half': ('as it is', 'halved')}
 HYPOTHESES = {f'{words}, MSE {half}': (unit, h) for unit, words in zip(PRIOR['unit'][1:], ('tanh', "LeCun's unit"))
@@ -84,11 +84,15 @@ def counts(p):
             f'{percent(len(p.c["half"]) / p.size)} of the prior.')
 
 
+def cases_of(p):
+    """{what is given, and the tolerance: the weights}."""
+    return ({given: p.weights(given) for given in GIVEN} | {f'{ALL}, and 23 passes of both nets': same_passes(p)}
+            | {f'{ALL}, tolerance {t:g}': p.weights(ALL, t) for t in TOLERANCES[1:]})
+
+
 def hypotheses(p):
     """The unit and the factor 1/2, by what is given, and by tolerance given all eight results."""
-    cases = {given: p.weights(given) for given in GIVEN}
-    cases[f'{ALL}, and 23 passes of both nets'] = same_passes(p)
-    cases |= {f'{ALL}, tolerance {t:g}': p.weights(ALL, t) for t in TOLERANCES[1:]}
+    cases = cases_of(p)
     parts, rows = {case: split(p, w) for case, w in cases.items()}, []
     for name in HYPOTHESES:
         shares = [percent(part[name].sum()) for part in parts.values()]
@@ -219,14 +223,13 @@ COLORS = dict(zip(HYPOTHESES, (BLUE, SKY, GRAY, ORANGE)))
 def draw_odds():
     """The unit and the factor 1/2, by what is given and by tolerance."""
     p, left = posterior(), 0.0
-    cases = [*((given, 1.0) for given in GIVEN), *((ALL, t) for t in TOLERANCES[1:])]
-    weights = [p.weights(*case) for case in cases]
-    fig, ax = canvas(2.6)
+    cases = cases_of(p)
+    fig, ax = canvas(2.8)
     for name in HYPOTHESES:
-        shares = np.array([split(p, w)[name].sum() for w in weights])
+        shares = np.array([split(p, w)[name].sum() for w in cases.values()])
         ax.barh(range(len(cases)), shares, left=left, color=COLORS[name], label=name)
         left = left + shares
-    ax.set_yticks(range(len(cases)), [given + (f', tolerance {t:g}' if t > 1 else '') for given, t in cases])
+    ax.set_yticks(range(len(cases)), cases)
     ax.invert_yaxis()
     ax.set(xlim=(0, 1), xlabel='probability, given')
     fig.legend(*ax.get_legend_handles_labels(), loc='outside lower center', ncols=4)
@@ -257,8 +260,8 @@ def draw_posterior(bins=8):
             ax.set_xticks(at, OPTIONS.get(name, values), rotation=0 if len(values) == 2 else 45, fontsize=8)
         else:
             few = np.array([0, bins // 2, bins])
-            ax.set_xticks(few - 0.5, [f'{edges[j]:.2g}' for j in few], fontsize=8)
-        ax.set_title(TITLES[name], fontsize=8.5)
+            ax.set_xticks(few - 0.5, [f'{float(f"{edges[j]:.2g}"):g}' for j in few], fontsize=8)
+        ax.set_title(TITLES[name], fontsize=8)
         ax.tick_params(axis='y', labelsize=8)
         ax.grid(axis='x', visible=False)
     fig.legend(*axes.flat[0].get_legend_handles_labels(), loc='outside lower center', ncols=3)
