@@ -31,10 +31,10 @@ TITLES = {'unit': 'unit', 'share': "targets / unit's range", 'damping': 'damping
           'patterns': 'patterns for curvature', 'scheme': 'connection scheme', 'sqrt_fan_in': 'initial range',
           'drawn_biases': 'initial biases', 'shuffled': 'constant order', 'fc_passes': 'passes, fully connected',
           'half': 'MSE reported', 'rate': 'learning rate', 'own_step': 'rate / (damping + typical curvature)',
-          'newton': '% of weights with curvature > damping'}
+          'newton': '% of weights, curvature > damping'}
 OPTIONS = {'unit': ('tanh', "LeCun's"), 'sqrt_fan_in': ('2.4/F', '2.4/√F'), 'drawn_biases': ('0', 'drawn'),
            'shuffled': ('as stored', 'shuffled'), 'half': ('as it is', 'halved')}
-HYPOTHESES = {f'{words}, MSE {half}': (unit, h) for unit, words in zip(PRIOR['unit'][1:], OPTIONS['unit'])
+HYPOTHESES = {f'{words}, MSE {half}': (unit, h) for unit, words in zip(PRIOR['unit'][1:], ('tanh', "LeCun's unit"))
               for h, half in zip(HALF[1:], OPTIONS['half'])}
 KINDS = PRIOR | {'half': HALF}
 
@@ -64,6 +64,12 @@ def span(values, w):
     return '{1:.2g} [{0:.2g}, {2:.2g}]'.format(*values[order][at])
 
 
+def same_passes(p):
+    """The weights given all results, and that the fully connected net had as many passes as the other."""
+    w = p.weights() * (p.c['fc_passes'] == PASSES)
+    return w / w.sum()
+
+
 def split(p, w):
     """{hypothesis: the weights of its points}."""
     return {name: w * ((p.c['unit'] == unit) & (p.c['half'] == half)) for name, (unit, half) in HYPOTHESES.items()}
@@ -78,16 +84,21 @@ def counts(p):
             f'{percent(len(p.c["half"]) / p.size)} of the prior.')
 
 
+def cases_of(p):
+    """{what is given, and the tolerance: the weights}."""
+    return ({given: p.weights(given) for given in GIVEN} | {f'{ALL}, and 23 passes of both nets': same_passes(p)}
+            | {f'{ALL}, tolerance {t:g}': p.weights(ALL, t) for t in TOLERANCES[1:]})
+
+
 def hypotheses(p):
     """The unit and the factor 1/2, by what is given, and by tolerance given all eight results."""
-    cases = {given: p.weights(given) for given in GIVEN}
-    cases[f'{ALL}, and 23 passes of both nets'] = cases[ALL] * (p.c['fc_passes'] == PASSES)
-    cases |= {f'{ALL}, tolerance {t:g}': p.weights(ALL, t) for t in TOLERANCES[1:]}
-    shares = [{name: part.sum() / w.sum() for name, part in split(p, w).items()} for w in cases.values()]
-    rows = [[name, *(percent(share[name]) for share in shares), span(p.c['level'], split(p, cases[ALL])[name])]
-            for name in HYPOTHESES]
-    return table(['given', *cases, f'targets ±, given {ALL}'],
-                 rows + [['effective sample size', *(f'{size(w / w.sum()):.0f}' for w in cases.values()), '']])
+    cases = cases_of(p)
+    parts, rows = {case: split(p, w) for case, w in cases.items()}, []
+    for name in HYPOTHESES:
+        shares = [percent(part[name].sum()) for part in parts.values()]
+        rows.append([name, *shares, *(span(p.c[what], parts[ALL][name]) for what in ('level', 'fc_passes'))])
+    return table(['given', *cases, f'targets ±, given {ALL}', f'passes, fully connected, given {ALL}'],
+                 rows + [['effective sample size', *(f'{size(w):.0f}' for w in cases.values()), '', '']])
 
 
 def settings(p):
@@ -165,18 +176,20 @@ def fitted(_):
 
 def finding(p):
     """The answer in three sentences, for the front page."""
-    cases = [p.weights(given, t) for given, t in ((ALL, 1), (list(GIVEN)[2], 1), (ALL, 2))]
-    shares = {name: [split(p, w)[name].sum() for w in cases] for name in HYPOTHESES}
-    first, second = sorted(shares, key=lambda name: -shares[name][0])[:2]
-    (a, a_five, a_wide), (b, b_five, b_wide) = (map(percent, shares[name]) for name in (first, second))
-    level = span(p.c['level'], split(p, cases[0])[first])
-    printed = percent(cases[0][p.c['sqrt_fan_in'] == 0].sum())
+    def best(w):
+        return sorted(((part.sum(), name) for name, part in split(p, w).items()), reverse=True)[:2]
+    same, free, five = same_passes(p), p.weights(), split(p, p.weights(list(GIVEN)[2]))
+    (a, first), (b, second) = best(same)
+    (c, third), (d, fourth) = best(free)
     return (
-        '**[What was done in 1989?](results/README.md#what-was-done-in-1989)** The eight results speak for '
-        f'{first} ({a}, targets ±{level}) over {second} ({b}), and for an initial range of 2.4/F ({printed}). '
-        f'Without the fully connected net: {a_five} to {b_five}; if the nets of 1989 may differ from ours by twice '
-        f'as much, {a_wide} to {b_wide}. The learning rate is known only together with the damping; the connection '
-        'scheme, the patterns for the curvature, the initial biases and the order are not known.')
+        '**[What was done in 1989?](results/README.md#what-was-done-in-1989)** If both nets had 23 passes, the eight '
+        f'results speak for {first} ({percent(a)}, targets ±{span(p.c["level"], split(p, same)[first])}; {second}: '
+        f'{percent(b)}). Of the fully connected net the paper does not say so: with its passes open, {third} has '
+        f'{percent(c)}, that net then having {span(p.c["fc_passes"], split(p, free)[third])} passes, and {fourth} '
+        f'{percent(d)}; without its results it is {percent(five[third].sum())} to {percent(five[fourth].sum())}. The '
+        f'initial range was 2.4/F, as printed ({percent(free[p.c["sqrt_fan_in"] == 0].sum())}); the learning rate is '
+        'known only together with the damping, and the connection scheme, the patterns for the curvature, the initial '
+        'biases and the order are not known.')
 
 
 BLOCKS = {'posterior_finding': finding, 'posterior_counts': counts, 'posterior_hypotheses': hypotheses,
@@ -210,14 +223,13 @@ COLORS = dict(zip(HYPOTHESES, (BLUE, SKY, GRAY, ORANGE)))
 def draw_odds():
     """The unit and the factor 1/2, by what is given and by tolerance."""
     p, left = posterior(), 0.0
-    cases = [*((given, 1.0) for given in GIVEN), *((ALL, t) for t in TOLERANCES[1:])]
-    weights = [p.weights(*case) for case in cases]
-    fig, ax = canvas(2.6)
+    cases = cases_of(p)
+    fig, ax = canvas(2.8)
     for name in HYPOTHESES:
-        shares = np.array([split(p, w)[name].sum() for w in weights])
+        shares = np.array([split(p, w)[name].sum() for w in cases.values()])
         ax.barh(range(len(cases)), shares, left=left, color=COLORS[name], label=name)
         left = left + shares
-    ax.set_yticks(range(len(cases)), [given + (f', tolerance {t:g}' if t > 1 else '') for given, t in cases])
+    ax.set_yticks(range(len(cases)), cases)
     ax.invert_yaxis()
     ax.set(xlim=(0, 1), xlabel='probability, given')
     fig.legend(*ax.get_legend_handles_labels(), loc='outside lower center', ncols=4)
@@ -248,8 +260,8 @@ def draw_posterior(bins=8):
             ax.set_xticks(at, OPTIONS.get(name, values), rotation=0 if len(values) == 2 else 45, fontsize=8)
         else:
             few = np.array([0, bins // 2, bins])
-            ax.set_xticks(few - 0.5, [f'{edges[j]:.2g}' for j in few], fontsize=8)
-        ax.set_title(TITLES[name], fontsize=8.5)
+            ax.set_xticks(few - 0.5, [f'{float(f"{edges[j]:.2g}"):g}' for j in few], fontsize=8)
+        ax.set_title(TITLES[name], fontsize=8)
         ax.tick_params(axis='y', labelsize=8)
         ax.grid(axis='x', visible=False)
     fig.legend(*axes.flat[0].get_legend_handles_labels(), loc='outside lower center', ncols=3)
