@@ -97,10 +97,10 @@ def main():
     for name in chosen:
         if name not in drawings:
             parser.error(f'there is no picture {name}; there are {", ".join(drawings)}')
-    rooms, lacking = complete()
-    if lacking:
-        cli.warn(f'what is made of these stays as it is, as results/*.csv lack them: {"; ".join(lacking)}')
     if not args.pictures:
+        rooms, lacking = complete()
+        if lacking:
+            cli.warn(f'what is made of these stays as it is, as results/*.csv lack them: {"; ".join(lacking)}')
         write_pages(args.check)
         chosen = [name for room in rooms for name in room.pictures() if old(name)]
     names = drawings if 'all' in args.pictures else chosen

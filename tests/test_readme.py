@@ -11,21 +11,27 @@ from PIL import Image, ImageDraw
 import modern
 import prepro
 import repro
-from experiments import compare, report
+from experiments import compare, ladder, report
 from support import runs
 
 PAGES = {page: (REPO / page).read_text(encoding='utf-8') for page in report.PAGES}
 COMMANDS = sorted({command for text in PAGES.values() for command in
                    re.findall(r'(?:^    |`)(python (?:-m )?[\w/.]+[^`\n#]*?)\s*(?=`|\n|$|#)', text, re.M)})
 # their arguments are looked at, and refused if they are wrong
-MINUTES = ('experiments.claims', 'experiments.claim_pictures', 'experiments.speed', 'experiments.pictures',
-           'experiments.posterior', 'experiments.posterior_pictures', 'experiments.report', 'experiments.verify')
+MINUTES = ('experiments.claims', 'experiments.speed', 'experiments.reading', 'experiments.learning',
+           'experiments.posterior', 'experiments.posterior.fit', 'experiments.report', 'experiments.verify')
 
 
 def module_of(command):
     """(module, arguments) of a command."""
     words = shlex.split(command)[1:]
     return (words[1], words[2:]) if words[0] == '-m' else (words[0].removesuffix('.py'), words[1:])
+
+
+def script(name):
+    """The module that `python -m name` runs."""
+    module = importlib.import_module(name)
+    return importlib.import_module(f'{name}.__main__') if hasattr(module, '__path__') else module
 
 
 def test_every_script_is_shown_and_every_link_leads_somewhere():
@@ -44,11 +50,12 @@ def small(tmp_path, monkeypatch, any_digits):
         write_digits(tmp_path, dataset, n, m)
     for settings in *repro.RECIPES.values(), *(settings for _, settings in compare.RECIPES.values()):
         monkeypatch.setitem(settings['training'], 'passes', 1)
-    for recipe in *modern.RUNGS, *modern.OFF_LADDER.values():
-        monkeypatch.setitem(recipe, 'passes', 1)
-    for recipe in modern.RUNGS:
-        if recipe['distill']:
-            monkeypatch.setitem(recipe, 'distill', recipe['distill'] | {'teachers': 1, 'teacher_passes': 1, 'width': 2})
+    short = {'passes': 1, 'teachers': 1, 'teacher': {'width': 2, 'passes': 1}}
+    for n, (_, _, changes) in enumerate(modern.LADDER):
+        for name in changes.keys() & short.keys() if n else {'passes'}:
+            monkeypatch.setitem(changes, name, short[name])
+    for changes in ladder.OFF.values():
+        monkeypatch.setitem(changes, 'passes', 1)
     # in threads, as other processes would see none of this
     monkeypatch.setattr(runs, 'run_all', functools.partial(runs.run_all, threads=True))
     monkeypatch.setattr(prepro, 'N_TRAIN', 30)
@@ -64,9 +71,9 @@ def small(tmp_path, monkeypatch, any_digits):
 def test_a_command_runs(small, command):
     name, argv = module_of(command)
     if name in MINUTES:
-        assert call(importlib.import_module(name), *argv, '--help', cwd=small).status == 0
+        assert call(script(name), *argv, '--help', cwd=small).status == 0
         return
     if name == 'experiments.predict':
         assert call(repro, cwd=small).status == 0
-    done = call(importlib.import_module(name), *argv, cwd=small)
+    done = call(script(name), *argv, cwd=small)
     assert (done.status, done.err) == (0, [])
