@@ -39,14 +39,11 @@ HYPOTHESES = {f'{words}, MSE {half}': (unit, h) for unit, words in zip(PRIOR['un
 KINDS = PRIOR | {'half': HALF}
 
 
-LEAST = 100         # draws in which both nets learned, for an answer
-
-
 @functools.cache
 def posterior():
     rows = draws.read(results('posterior.csv'))
-    if inference.learned(columns(rows)).sum() < LEAST:
-        raise Missing(f'{LEAST} draws of experiments.posterior in which both nets learned')
+    if len(rows) < inference.FIRST:     # an answer from part of the first wave would be looked at too early
+        raise Missing(f'{inference.FIRST:,} draws of experiments.posterior')
     return inference.Posterior(rows)
 
 
