@@ -296,8 +296,9 @@ def on_cluster(address, threads):
 
     def watch():
         while not ended.wait(3):
-            if client.status == 'running' and not client.nthreads():
-                warn(f'the scheduler at {address} has no worker; {worker}')
+            with contextlib.suppress(OSError):   # the scheduler ends while it is asked: the futures say so
+                if client.status == 'running' and not client.nthreads():
+                    warn(f'the scheduler at {address} has no worker; {worker}')
     try:
         client.run_on_scheduler(exec, 'import support.runs')
         client.run(exec, 'import support.runs')

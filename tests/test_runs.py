@@ -392,7 +392,10 @@ def dask(tmp_path):
     for process in started:
         process.terminate()
     for process in started:
-        process.wait(30)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:        # a worker that waits for a scheduler that has ended
+            process.kill()
 
 
 def start_scheduler(address, start):
