@@ -40,7 +40,8 @@ def differences(room, row, rows):
         mean, sd, n, _ = runs.mean_sd([other['error'] for other in rows if run.items() <= other.items()])
         return [('error', f'{mean:.2f} +- {sd:.2f}', again['error'])] if abs(again['error'] - mean) > 4 * sd else []
     return [(name, row[name], again[name]) for name in room.VALUES
-            if not name.endswith('seconds') and runs.csv_line([row[name]]) != runs.csv_line([again[name]])]
+            if not name.endswith('seconds') and again[name] is not None      # None: other digits than are at hand
+            and runs.csv_line([row[name]]) != runs.csv_line([again[name]])]
 
 
 def main():
