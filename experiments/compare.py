@@ -126,8 +126,6 @@ def draw_biases(net, seed, sqrt_fan_in):
 
 def trained(settings, X, Y, seed):
     """(net, seconds) of a recipe's net, trained on X (n, 1, 16, 16), Y (n, 10). Raises repro.Diverged."""
-    if isinstance(settings['net'], str):
-        settings = nested(settings)
     net = repro.build(settings, seed)
     if settings.get('drawn_biases'):
         draw_biases(net, seed, settings['net']['sqrt_fan_in'])
@@ -241,32 +239,6 @@ def main():
     rows = runs.run_all(one_run, jobs_of(chosen, args.dataset, args.seeds), args.out, KEY, VALUES, WORDS, threads=True,
                         workers=args.jobs, cluster=args.cluster)
     print(table(rows, chosen))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Until claims and posterior have nested recipes: recipes as one dict
-
-TRAINING = 'passes', 'rate', 'optimizer', 'damping', 'patterns', 'shuffle'
-
-
-def flat(recipe):
-    """A recipe as one dict, by the names that the rows of claims and posterior were made with."""
-    others = {name: value for name, value in recipe.items() if name not in ('net', 'training')}
-    flattened = {**recipe['net'], **recipe['training'], **others, 'root': recipe['net']['sqrt_fan_in'],
-                 'net': {'Net': 'conv', 'FullNet': 'full'}[recipe['net']['type']]}
-    return {name: value for name, value in flattened.items() if name not in ('type', 'sqrt_fan_in')}
-
-
-def nested(settings):
-    """The opposite of flat."""
-    training = {name: settings[name] for name in TRAINING if name in settings}
-    others = {name: settings[name] for name in ('draw', 'order', 'drawn_biases') if name in settings}
-    net = {name: value for name, value in settings.items() if name not in (*TRAINING, *others, 'net', 'root')}
-    kind = {'conv': 'Net', 'full': 'FullNet'}[settings['net']]
-    return {'net': {'type': kind, 'sqrt_fan_in': settings['root'], **net}, 'training': training} | others
-
-
-BASE = {name: flat(recipe) for name, recipe in repro.RECIPES.items()}
 
 
 if __name__ == '__main__':

@@ -55,7 +55,7 @@ def trained(recipe, dataset):
     print(f'training {recipe} on {dataset}', flush=True)
     settings = repro.RECIPES[recipe]
     try:
-        net, _ = compare.trained(compare.flat(settings), *files.load_digits(dataset)['train'], SEED)
+        net, _ = compare.trained(settings, *files.load_digits(dataset)['train'], SEED)
     except repro.Diverged:
         cli.fail(f'recipe {recipe} diverged on {dataset}; there is no net to show')
     return net, dataset, {'recipe': recipe, 'seed': SEED, 'settings': settings}

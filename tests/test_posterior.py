@@ -8,6 +8,7 @@ import torch
 from conftest import random_patterns
 
 import repro
+from experiments import compare
 from experiments.posterior import __main__, answer, draws, fit, inference
 from experiments.posterior.inference import NAMES, PAPERS
 from experiments.style import png
@@ -72,7 +73,7 @@ def test_a_row_is_what_its_settings_train(usps):
     for name, prefix in ('paper', ''), ('fc40', 'fc_'):
         recipe = draws.recipe(row, name)
         net = repro.build(recipe, row['draw'])
-        draws.draw_biases(net, row['draw'], True)
+        compare.draw_biases(net, row['draw'], True)
         for _ in repro.train(net, X[order], Y[order], **recipe['training']):
             pass
         by_hand = repro.results(repro.measure(net, X, Y), repro.measure(net, *draws.load('usps')['test']))
@@ -82,7 +83,7 @@ def test_a_row_is_what_its_settings_train(usps):
 @pytest.mark.parametrize('make', [repro.Net, repro.FullNet])
 def test_drawn_biases_are_in_their_weights_range_and_leave_the_weights_as_they_were(make):
     net, other = make(7, sqrt_fan_in=False), make(7, sqrt_fan_in=False)
-    draws.draw_biases(net, 7, False)
+    compare.draw_biases(net, 7, False)
     for name, fan_in in zip(net.LAYERS, (25, 200, 192, 30) if make is repro.Net else (256, 40)):
         assert torch.equal(getattr(net, f'{name}w'), getattr(other, f'{name}w'))
         assert 0.5 < getattr(net, f'{name}b').abs().max() * fan_in / 2.4 <= 1

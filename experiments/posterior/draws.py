@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 import repro
-from experiments.compare import CYCLIC, LECUN_UNIT, SPREAD, random_table
+from experiments import compare
+from experiments.compare import CYCLIC, LECUN_UNIT, SPREAD, random_table, shuffled
 from repro import PASSES
 from support import cli, files, runs
 from support.engine import faster
@@ -115,25 +116,10 @@ def recipe(row, name):
 
 def trained(row, name):
     """The net of a draw, trained. Raises repro.Diverged."""
-    chosen, (X, Y) = recipe(row, name), load('usps')['train']
-    net = repro.build(chosen, row['draw'])
-    if row['drawn_biases']:
-        draw_biases(net, row['draw'], chosen['net']['sqrt_fan_in'])
-    if row['shuffled']:
-        order = torch.randperm(len(X), generator=torch.Generator().manual_seed(row['draw']))
-        X, Y = X[order], Y[order]
-    for _ in repro.train(net, X, Y, **chosen['training']):
-        pass
+    chosen = recipe(row, name) | {'drawn_biases': bool(row['drawn_biases'])}
+    digits = shuffled(*load('usps')['train'], row['draw'] if row['shuffled'] else None)
+    net, _ = compare.trained(chosen, *digits, row['draw'])
     return net
-
-
-def draw_biases(net, seed, sqrt_fan_in):
-    """Draw the initial biases as the weights were, after them, from the same generator."""
-    uniform = repro.initial(seed, sqrt_fan_in)
-    for kind in 'w', 'b':               # for the weights what they have already
-        for layer in net.LAYERS:
-            w, p = getattr(net, f'{layer}w'), getattr(net, layer + kind)
-            p.data = uniform(w[0].numel() if w.dim() == 4 else len(w), *p.shape).data
 
 
 def one_run(**row):
