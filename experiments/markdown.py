@@ -1,6 +1,5 @@
 """How the rooms write numbers and tables for README.md and results/README.md; report.py puts them there."""
 import os
-import textwrap
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -28,11 +27,6 @@ def pm(stat, digits=2):
 def interval(d, digits=2):
     """'-0.20 [-0.45, +0.05]' of uncertainty's difference."""
     return f'{d["mean"]:+.{digits}f} [{d["low"]:+.{digits}f}, {d["high"]:+.{digits}f}]'
-
-
-def prose(text, indent=''):
-    """Text in lines of 120 letters, as the rest of the page has them."""
-    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def probability(p):
