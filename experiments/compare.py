@@ -50,34 +50,45 @@ def changed(recipe, net=(), training=(), **others):
     return recipe | {'net': recipe['net'] | dict(net), 'training': recipe['training'] | dict(training)} | others
 
 
-LECUN_UNIT = {'A': 1.7159, 'S': 2 / 3}       # LeCun 1989, "Generalization and network design strategies"
+TANH = {'A': 1.0, 'S': 1.0, 'factor': 1.0}
 WHAT = {
-    'paper': 'as the paper says, what it leaves open fitted to its training results',
+    'paper': "as the paper says, with LeCun's constants; two rates are fitted to its training results",
     'karpathy2022': 'karpathy/lecun1989-repro, 2022',
     'fc40': "the paper's fully connected net, trained as its other",
 }
 VARIANTS = {        # the open questions, one at a time: what is changed in `paper`, and whose guess it is
+    'tanh_0.8': ('tanh, targets +-0.8, MSE without the factor 1/2, rate and damping fitted in the same way: the first '
+                 'recipe here', {'net': TANH | {'level': 0.8}, 'training': {'rate': 0.002, 'damping': 0.03}}),
+    'tanh_0.7': ('the same with targets +-0.7',
+                 {'net': TANH | {'level': 0.7}, 'training': {'rate': 0.002, 'damping': 0.03}}),
     'sgd': ('plain gradient descent, its rate fitted in the same way',
-            {'training': {'optimizer': 'sgd', 'rate': 0.06}}),
-    'lecun_unit': ('1.7159 tanh(2/3 s), targets +-1', {'net': LECUN_UNIT | {'level': 1.0}}),
-    'lecun_unit_0.8': ('1.7159 tanh(2/3 s), targets at 0.8 of its range',
-                       {'net': LECUN_UNIT | {'level': 0.8 * 1.7159}}),
-    'level_0.6': ('target level', {'net': {'level': 0.6}}),
-    'level_0.7': ('target level', {'net': {'level': 0.7}}),
+            {'training': {'optimizer': 'sgd', 'rate': 0.12}}),
+    'level_0.8': ('target level', {'net': {'level': 0.8}}),
     'level_0.9': ('target level', {'net': {'level': 0.9}}),
-    'level_1.0': ("target level; the 2022 reproduction's", {'net': {'level': 1.0}}),
+    'level_1.2': ('target level', {'net': {'level': 1.2}}),
+    'level_1.7159': ("target level at the ends of the unit's range", {'net': {'level': 1.7159}}),
     'sqrt_fan_in': ("initial range with the fan-in's square root, as in the 2022 reproduction",
                     {'net': {'sqrt_fan_in': True}}),
     'out_bias_-1': ("initial biases of the output; the 2022 reproduction's", {'net': {'out_bias': -1.0}}),
     'scheme_cyclic': ('8 maps in a row, as the runs of LeNet-5', {'net': {'table': CYCLIC}}),
     'scheme_spread': ('every map feeds 8, any two share 5 or 6', {'net': {'table': SPREAD}}),
     'scheme_random': ('8 of the 12 at random', {'net': {'table': random_table()}}),
-    'half': ('a factor 1/2 in the cost: half the gradient, half the curvature', {'training': {'damping': 2 * 0.03}}),
     'shuffled': ('a new order for each pass', {'training': {'shuffle': 0}}),
     'passes_46': ('twice the passes', {'training': {'passes': 2 * PASSES}}),
     'passes_92': ('four times', {'training': {'passes': 4 * PASSES}}),
+    'damping_0.0005': ('damping that half of the curvatures exceed, rate fitted in the same way',
+                       {'training': {'damping': 0.0005, 'rate': 0.0001}}),
+    'damping_0.05': ('damping above nearly all curvatures, rate fitted in the same way',
+                     {'training': {'damping': 0.05, 'rate': 0.0051}}),
     **{f'rate_{rate}': ('rate over two decades', {'training': {'rate': rate}})
-       for rate in (0.0002, 0.0005, 0.001, 0.005, 0.01, 0.02)},
+       for rate in (0.00008, 0.0002, 0.0004, 0.0016, 0.004, 0.008)},
+}
+# for the fully connected net, of whose training the paper says nothing
+FULL = {
+    'fc40_tanh_0.8': ('fc40 with the settings of tanh_0.8', VARIANTS['tanh_0.8'][1]),
+    'fc40_tanh_0.7': ('fc40 with those of tanh_0.7', VARIANTS['tanh_0.7'][1]),
+    'fc40_tanh_0.7_passes_9': ('the same for 9 passes', changed(VARIANTS['tanh_0.7'][1], training={'passes': 9})),
+    'fc40_passes_46': ('fc40 with twice the passes', {'training': {'passes': 2 * PASSES}}),
 }
 # the settings of karpathy2022 on draws from all of MNIST; with --dataset mnist60k
 DRAWS = {f'{order[0]}_first': (f"the 2022 reproduction's draw of MNIST, {order[0]} digits first", changed(
@@ -87,15 +98,13 @@ TWENTY = {f'draw_{seed}': ('another draw', changed(
     repro.RECIPES['karpathy2022'], draw={'seed': seed, 'order': ['test', 'train']})) for seed in range(20)}
 
 RECIPES = {name: (what, repro.RECIPES[name]) for name, what in WHAT.items()}
-RECIPES |= {name: (what, changed(repro.RECIPES['paper'], **changes)) for name, (what, changes) in VARIANTS.items()}
-RECIPES |= {'posterior_best': (
-    'the draw of posterior.py nearest to all results: it has seen the test digits',
-    changed(repro.RECIPES['paper'], LECUN_UNIT | {'level': 0.573083 * 1.7159, 'table': CYCLIC},
-            {'rate': 0.000540431, 'damping': 0.00680103, 'patterns': 1000}, drawn_biases=False, order=3327))}
+for recipe, variants in ('paper', VARIANTS), ('fc40', FULL):
+    RECIPES |= {name: (what, changed(repro.RECIPES[recipe], **changes)) for name, (what, changes) in variants.items()}
 RECIPES |= {'passes_100': ("the 2022 reproduction's settings for 100 passes",
                            changed(repro.RECIPES['karpathy2022'], training={'passes': 100}))}
 RECIPES |= DRAWS | TWENTY
-GROUPS = {'table': list(WHAT), 'open': ['paper', *VARIANTS], 'draws': list(DRAWS), 'twenty_draws': list(TWENTY)}
+GROUPS = {'table': list(WHAT), 'open': ['paper', *VARIANTS], 'full': ['fc40', *FULL],
+          'draws': list(DRAWS), 'twenty_draws': list(TWENTY)}
 
 # ---------------------------------------------------------------------------------------------------------------------
 # a run

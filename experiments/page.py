@@ -90,6 +90,7 @@ def in_words(net, args):
     recipe, settings = str(args.get('recipe')), args['settings']
     known = recipe in SOURCES and settings == repro.RECIPES[recipe]
     parts = ['tanh' if net.A == net.S == 1 else f'{net.A:.5g} tanh({net.S:.3g} s)', f'targets ±{net.level:g}']
+    parts += [f'cost {net.factor:g} of the MSE'] * (net.factor != 1)
     settings = settings['net'] | settings['training']
     if 'sqrt_fan_in' in settings:
         parts.append('initial range ±2.4/' + ('√fan-in' if settings['sqrt_fan_in'] else 'fan-in'))

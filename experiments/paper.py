@@ -30,7 +30,7 @@ from support.cli import fail
 
 def tables():
     return {'front': front(), 'table': papers_table(), 'single': single_runs(), 'nets': nets(),
-            'open': open_questions(), 'posterior_best': posterior_best()}
+            'open': open_questions()}
 
 
 def head(keys=RESULTS):
@@ -143,12 +143,6 @@ def open_questions():
         rows.append([*ours(f'`{name}`: {what}'.replace('+-', '±'), name, keys=NARROW), interval(d),
                      probability(d['p'])])
     return table(['one change to `paper`', *head(NARROW)[1:], 'test error - `paper` [95%]', 'p'], rows)
-
-
-def posterior_best():
-    halved = [run | {key: run[key] / 2 for key in ('train_loss', 'test_loss')} for run in runs_of('posterior_best')]
-    return table(head(), [theirs('the paper, 1989', PAPER), ['`posterior_best`, its MSE halved', *measured(halved)],
-                          ours('`paper`', 'paper')])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

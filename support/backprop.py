@@ -6,7 +6,7 @@ two before it uses this one. For a layer with inputs x, weights w, biases b, and
 
     s[m,p] = sum over k of w[m,k] x[p,k] + b[m,p]       its weighted sum
     y[m,p] = A tanh(S s[m,p])                           its output, "squashed"
-    delta[m,p] = slope[m,p] e[m,p], slope = dy/ds       dE/ds; at the output e = 2/10 (y - t), and below it
+    delta[m,p] = slope[m,p] e[m,p], slope = dy/ds       dE/ds; at the output e = E2 (y - t), and below it
     e[p,k] = sum over m of delta[m,p] w[m,k]            what the layer passes down to its input k
     w[m,k] -= rate[m,k] sum over p of delta[m,p] x[p,k]
     b[m,p] -= rate[m,p] delta[m,p]
@@ -177,12 +177,12 @@ def strips(y, x, n1, down):
                     strip[index(skip + k)] = row[k]
 
 
-def run(task, order, outputs, net, above, changed, rates, ys, slopes, deltas, image, x2, e2, A, S, softmax, X, T):
+def run(task, order, outputs, net, above, changed, rates, ys, slopes, deltas, image, x2, e2, A, S, E2, softmax, X, T):
     """
     Do task with each pattern of X (n, 256), T (n, 10) in the order given. Stops at the first value that is not finite,
     and returns how many patterns came before it. The deltas pass through the weights `above`, and `changed` is updated:
     in training both are net, for curvature net squared and its sum. In ys, slopes and deltas a unit is where its bias
-    is in net.
+    is in net. E2 is d2E/dy2 of the cost E.
     """
     (w1, b1, w2, b2, w3, b3, w4, b4), (v2, v3, v4) = net, above
     (_, y1, y2, y3, y4), (ones, slope1, slope2, slope3, slope4) = ys, slopes
@@ -241,7 +241,7 @@ def run(task, order, outputs, net, above, changed, rates, ys, slopes, deltas, im
         total = zero
         for j in range(10):
             o = outputs[n, j]
-            delta4[0, j] = o - f32(t[j] > 0) if softmax else f32(2 / 10) * (f32(1) if second else o - t[j])
+            delta4[0, j] = o - f32(t[j] > 0) if softmax else E2 * (f32(1) if second else o - t[j])
             total += delta4[0, j]
         if not np.isfinite(total):
             return n
@@ -345,7 +345,7 @@ def call(task, net, X, order, T=None, rates=None):
     strip_shape, outputs = (4, 12 * shapes[2][1] // 5), torch.zeros(len(order), 10)
     arguments = (task, np.asarray(order, np.int64), outputs.numpy(), *parts,
                  *(torch.full(shape, -1.0).numpy() for shape in ((20, 20), strip_shape, strip_shape)),
-                 f32(net.A), f32(net.S), bool(getattr(net, 'softmax', False)),
+                 f32(net.A), f32(net.S), f32(net.factor * 2 / 10), bool(getattr(net, 'softmax', False)),
                  np.ascontiguousarray(X.reshape(len(X), 256).numpy()),
                  (torch.zeros(len(X), 10) if T is None else T.contiguous()).numpy())
     folder = getattr(run.stats, 'cache_path', None)

@@ -88,11 +88,6 @@ def test_a_rungs_change_is_from_the_rung_below(tables):
         assert f'| {mean_change(*errors[::-1]):+.2f} [' in re.search(r'^\| 4 .*', tables[f'ladder_{dataset}'], re.M)[0]
 
 
-def test_the_halved_mse(tables):
-    losses = numbers('compare', 'train_loss', recipe='posterior_best').values()
-    assert cells(tables['posterior_best'], '`posterior_best`')[2].startswith(f'{500 * statistics.fmean(losses):.2f} ')
-
-
 def test_ratios_of_times(tables):
     with open(REPO / 'results' / 'speed.csv', newline='') as f:
         times = {row['what']: float(row['seconds']) for row in csv.DictReader(f)}

@@ -437,7 +437,7 @@ def test_all_23_passes_end_near_the_published_numbers(prepared):
 
 class Given:
     """A net whose outputs are its inputs."""
-    level = 1.0
+    level = factor = 1.0
 
     def __call__(self, x):
         return x

@@ -12,7 +12,7 @@ import torch
 
 import repro
 from experiments import compare
-from experiments.compare import CYCLIC, LECUN_UNIT, SPREAD, random_table, shuffled
+from experiments.compare import CYCLIC, SPREAD, TANH, random_table, shuffled
 from repro import PASSES
 from support import cli, files, runs
 from support.engine import faster
@@ -62,11 +62,12 @@ PRIOR = {           # in the order of the sequence's dimensions: any change to i
     # odds its 23, or another number between these, as with 6 the training error comes near the paper's 1.6%.
     'fc_passes': ('23 or log-uniform', 4, 60),
 }
-# Whether the MSE was reported with LeCun's customary factor 1/2 needs no training, as that factor in the cost does no
-# more than double the damping: each draw counts as both, at equal odds ('half').
+# Whether the MSE has LeCun's customary factor 1/2 needs no training: nets trained without it are those trained with it
+# and half the damping. So each draw is trained without, and counts as both, at equal odds ('half').
 HALF = ('one of', 0, 1)
 
 CONV = 'train_loss', 'train_misses', 'test_loss', 'test_misses', 'rejection'
+LECUN = {name: repro.RECIPES['paper']['net'][name] for name in ('A', 'S')}
 FC = 'fc_train_misses', 'fc_test_misses', 'fc_rejection'
 # What a row has besides: the median curvature of the convolutional net's weights after training, and the share of its
 # weights whose curvature is above the damping, so that Newton's method is more than gradient descent there.
@@ -105,7 +106,7 @@ def settings(draws):
 
 def recipe(row, name):
     """The recipe (of repro.py's form) of a draw's convolutional net (name: paper) or its fully connected one (fc40)."""
-    unit = {'A': 1.0, 'S': 1.0} if row['unit'] == 'tanh' else LECUN_UNIT
+    unit = TANH | (LECUN if row['unit'] == 'lecun' else {})
     net = unit | {'level': row['share'] * unit['A'], 'sqrt_fan_in': bool(row['sqrt_fan_in'])}
     training = {'optimizer': 'newton', 'rate': row['step'] * (TYPICAL + row['damping']), 'damping': row['damping'],
                 'patterns': row['patterns'], 'passes': PASSES if name == 'paper' else row['fc_passes']}

@@ -11,9 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from experiments.compare import LECUN_UNIT
 from experiments.posterior import draws
-from experiments.posterior.draws import HALF, PRIOR, TYPICAL
+from experiments.posterior.draws import HALF, LECUN, PRIOR, TYPICAL
 from prepro import N_TEST, N_TRAIN
 from repro import PAPER, PAPER_FC40, PASSES
 
@@ -179,7 +178,7 @@ class Posterior:
         left = self.emulator.left(c)
         c = {name: values[left] for name, values in c.items()}
         learns, means = self.emulator(c)
-        c['level'] = c['share'] * np.where(c['unit'] == 'lecun', LECUN_UNIT['A'], 1.0)
+        c['level'] = c['share'] * np.where(c['unit'] == 'lecun', LECUN['A'], 1.0)
         c['rate'] = c['step'] * (TYPICAL + c['damping'])
         x = inputs(c)
         c['own_step'] = c['rate'] / (c['damping'] + np.exp(self.emulator.curvature(x)))
@@ -260,8 +259,9 @@ def point(recipe):
     inside = (training['optimizer'], training['passes'], net['out_bias']) == ('newton', PASSES, 0) and scheme
     if not inside or not set(training) <= {'optimizer', 'passes', 'rate', 'damping', 'patterns'}:
         return None
-    row = {'unit': 'lecun' if net['A'] == LECUN_UNIT['A'] else 'tanh', 'share': net['level'] / net['A'],
-           'damping': training['damping'], 'step': training['rate'] / (TYPICAL + training['damping']),
+    damping = training['damping'] / net['factor']        # as draws are trained, without the factor 1/2
+    row = {'unit': 'lecun' if net['A'] == LECUN['A'] else 'tanh', 'share': net['level'] / net['A'],
+           'damping': damping, 'step': training['rate'] / (TYPICAL + damping),
            'patterns': training['patterns'], 'scheme': scheme[0], 'sqrt_fan_in': int(net['sqrt_fan_in']),
            'drawn_biases': 0, 'shuffled': 0, 'fc_passes': PASSES}
     ranges = {name: values for name, (kind, *values) in PRIOR.items() if kind in ('uniform', 'log-uniform')}
@@ -279,5 +279,6 @@ def against_recipes(emulator, recipes, rows):
         if point(recipe) and these:
             runs = {result: np.array([row.get(result, 1) for row in these]) for result in NAMES}
             if learned(runs).all():
-                found[name] = compared(runs)[:, :5].mean(0), emulator(columns([point(recipe)]))[1][0, :5]
+                without = recipe['net']['factor'] - 1    # the MSE as draws have it, without the factor 1/2
+                found[name] = compared(runs, without)[:, :5].mean(0), emulator(columns([point(recipe)]))[1][0, :5]
     return found
