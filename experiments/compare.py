@@ -84,7 +84,7 @@ VARIANTS = {        # the open questions, one at a time: what is changed in `pap
        for rate in (0.00008, 0.0002, 0.0004, 0.0016, 0.004, 0.008)},
 }
 # for the fully connected net, of whose training the paper says nothing
-FULL = {
+FC40_VARIANTS = {
     'fc40_tanh_0.8': ('fc40 with the settings of tanh_0.8', VARIANTS['tanh_0.8'][1]),
     'fc40_tanh_0.7': ('fc40 with those of tanh_0.7', VARIANTS['tanh_0.7'][1]),
     'fc40_tanh_0.7_passes_9': ('the same for 9 passes', changed(VARIANTS['tanh_0.7'][1], training={'passes': 9})),
@@ -98,12 +98,12 @@ TWENTY = {f'draw_{seed}': ('another draw', changed(
     repro.RECIPES['karpathy2022'], draw={'seed': seed, 'order': ['test', 'train']})) for seed in range(20)}
 
 RECIPES = {name: (what, repro.RECIPES[name]) for name, what in WHAT.items()}
-for recipe, variants in ('paper', VARIANTS), ('fc40', FULL):
+for recipe, variants in ('paper', VARIANTS), ('fc40', FC40_VARIANTS):
     RECIPES |= {name: (what, changed(repro.RECIPES[recipe], **changes)) for name, (what, changes) in variants.items()}
 RECIPES |= {'passes_100': ("the 2022 reproduction's settings for 100 passes",
                            changed(repro.RECIPES['karpathy2022'], training={'passes': 100}))}
 RECIPES |= DRAWS | TWENTY
-GROUPS = {'table': list(WHAT), 'open': ['paper', *VARIANTS], 'full': ['fc40', *FULL],
+GROUPS = {'table': list(WHAT), 'open': ['paper', *VARIANTS], 'full': ['fc40', *FC40_VARIANTS],
           'draws': list(DRAWS), 'twenty_draws': list(TWENTY)}
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ from matplotlib.ticker import MaxNLocator
 import prepro
 import repro
 from experiments import uncertainty
-from experiments.compare import DECIMALS, LABELS, NARROW, SCALE, VARIANTS, by_seed, load, measured, published, runs_of
+from experiments.compare import (DECIMALS, FC40_VARIANTS, LABELS, NARROW, SCALE, VARIANTS, by_seed, load, measured,
+                                 published, runs_of)
 from experiments.markdown import interval, probability, table
 from experiments.style import BLACK, BLUE, GRAY, ORANGE, WIDTH, bare, canvas, png, ticks
 from repro import KARPATHY2022, PAPER, PAPER_FC40, RESULTS
@@ -30,7 +31,7 @@ from support.cli import fail
 
 def tables():
     return {'front': front(), 'table': papers_table(), 'single': single_runs(), 'nets': nets(),
-            'open': open_questions()}
+            'open': open_questions('paper', VARIANTS), 'open_full': open_questions('fc40', FC40_VARIANTS)}
 
 
 def head(keys=RESULTS):
@@ -135,14 +136,14 @@ def nets():
                   'McNemar p < 0.05'], rows)
 
 
-def open_questions():
-    """One change to `paper` at a time."""
-    rows = [[*ours('`paper`', 'paper', keys=NARROW), '', '']]
-    for name, (what, _) in VARIANTS.items():
-        d = uncertainty.difference(by_seed(name, 'test_error'), by_seed('paper', 'test_error'))
+def open_questions(recipe, variants):
+    """One change to a recipe at a time."""
+    rows = [[*ours(f'`{recipe}`', recipe, keys=NARROW), '', '']]
+    for name, (what, _) in variants.items():
+        d = uncertainty.difference(by_seed(name, 'test_error'), by_seed(recipe, 'test_error'))
         rows.append([*ours(f'`{name}`: {what}'.replace('+-', '±'), name, keys=NARROW), interval(d),
                      probability(d['p'])])
-    return table(['one change to `paper`', *head(NARROW)[1:], 'test error - `paper` [95%]', 'p'], rows)
+    return table([f'one change to `{recipe}`', *head(NARROW)[1:], f'test error - `{recipe}` [95%]', 'p'], rows)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
