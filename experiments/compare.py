@@ -70,9 +70,11 @@ VARIANTS = {        # the open questions, one at a time: what is changed in `pap
     'sqrt_fan_in': ("initial range with the fan-in's square root, as in the 2022 reproduction",
                     {'net': {'sqrt_fan_in': True}}),
     'out_bias_-1': ("initial biases of the output; the 2022 reproduction's", {'net': {'out_bias': -1.0}}),
+    'drawn_biases': ('all initial biases drawn as the weights are', {'drawn_biases': True}),
     'scheme_cyclic': ('8 maps in a row, as the runs of LeNet-5', {'net': {'table': CYCLIC}}),
     'scheme_spread': ('every map feeds 8, any two share 5 or 6', {'net': {'table': SPREAD}}),
     'scheme_random': ('8 of the 12 at random', {'net': {'table': random_table()}}),
+    'order': ('another constant order', {'order': 0}),
     'shuffled': ('a new order for each pass', {'training': {'shuffle': 0}}),
     'passes_46': ('twice the passes', {'training': {'passes': 2 * PASSES}}),
     'passes_92': ('four times', {'training': {'passes': 4 * PASSES}}),
@@ -80,6 +82,8 @@ VARIANTS = {        # the open questions, one at a time: what is changed in `pap
                        {'training': {'damping': 0.0005, 'rate': 0.0001}}),
     'damping_0.05': ('damping above nearly all curvatures, rate fitted in the same way',
                      {'training': {'damping': 0.05, 'rate': 0.0051}}),
+    'patterns_100': ('patterns for the curvature', {'training': {'patterns': 100}}),
+    'patterns_7291': ('all patterns for the curvature', {'training': {'patterns': prepro.N_TRAIN}}),
     **{f'rate_{rate}': ('rate over two decades', {'training': {'rate': rate}})
        for rate in (0.00008, 0.0002, 0.0004, 0.0016, 0.004, 0.008)},
 }
