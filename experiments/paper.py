@@ -31,7 +31,8 @@ from support.cli import fail
 
 def tables():
     return {'front': front(), 'table': papers_table(), 'single': single_runs(), 'nets': nets(),
-            'open': open_questions('paper', VARIANTS), 'open_full': open_questions('fc40', FC40_VARIANTS)}
+            'notes': notes(), 'open': open_questions('paper', VARIANTS),
+            'open_full': open_questions('fc40', FC40_VARIANTS)}
 
 
 def head(keys=RESULTS):
@@ -144,6 +145,38 @@ def open_questions(recipe, variants):
         rows.append([*ours(f'`{name}`: {what}'.replace('+-', '±'), name, keys=NARROW), interval(d),
                      probability(d['p'])])
     return table([f'one change to `{recipe}`', *head(NARROW)[1:], f'test error - `{recipe}` [95%]', 'p'], rows)
+
+
+# What the paper leaves open: the question, what `paper` assumes, why, and the recipes that do otherwise
+ASSUMED = (
+    ('the unit, "a scaled hyperbolic tangent"', '1.7159 tanh(2/3 s)', 'LeCun gave it in print in the same year',
+     ('tanh_0.7', 'tanh_0.8')),
+    ('the targets, "within the quasilinear range"', '±1', 'his, with this unit', ('level_0.8', 'level_1.2',
+                                                                                'level_1.7159')),
+    ('whether the MSE has a factor 1/2', 'it has', 'his custom: without it, and with twice the damping, every MSE is '
+     'doubled and nothing else changes', ()),
+    ('the initial range', '2.4/F', 'as printed; many read it with a square root over F', ('sqrt_fan_in',)),
+    ('the initial biases', '0', 'custom', ('out_bias_-1', 'drawn_biases')),
+    ('which 8 maps of H1 a map of H2 sees, "a scheme that will not be described here"', 'three blocks of four',
+     "the 2022 reproduction's guess", ('scheme_cyclic', 'scheme_spread', 'scheme_random')),
+    ('the constant order', 'as USPS is stored', 'nothing else is known', ('order', 'shuffled')),
+    ('the learning rate, and the damping of Newton\'s method', '{rate} and {damping}',
+     "fitted to the paper's two training results", ('damping_0.0005', 'damping_0.05', 'sgd')),
+    ('the patterns on which curvatures are estimated', '{patterns}', "LeNet-5's", ('patterns_100', 'patterns_7291')),
+    ('how the fully connected net was trained', 'as the other', 'the paper says nothing',
+     ('fc40_passes_46', 'fc40_tanh_0.8', 'fc40_tanh_0.7_passes_9')))
+
+
+def notes():
+    """What the paper leaves open, what is assumed, and what another choice does to the test error."""
+    rows = []
+    for question, assumed, why, names in ASSUMED:
+        changes = [uncertainty.difference(by_seed(name, 'test_error'),
+                                          by_seed('fc40' if name in FC40_VARIANTS else 'paper', 'test_error'))
+                   for name in names]
+        rows.append([question, assumed.format(**repro.RECIPES['paper']['training']), why,
+                     '; '.join(f'`{name}`: {interval(d)}' for name, d in zip(names, changes))])
+    return table(['open', 'assumed', 'why', 'otherwise'], rows, '---')
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from experiments.style import signed
 from support import cli, files
 from support.cli import fail
 
-PAGES = 'README.md', os.path.join('results', 'README.md')
+PAGES = 'README.md', 'NOTES.md', os.path.join('results', 'README.md')
 
 
 ROOMS = paper, samples, answer, claims, ladder, trials, speed, reading, architecture
