@@ -172,10 +172,9 @@ def speed_tables(found, where):
 
 def in_short(found, where):
     step = found['engine compiled']
-    return (f'its {repro.PASSES} passes in {repro.PASSES * prepro.N_TRAIN * step:.1f} s on one core ({where}), one '
-            f"pattern at a time: {found['autograd, 1 thread'] / step:.0f} times as fast as PyTorch's eager loop, and "
-            f"{step / found['arithmetic limit']:.1f} times as long as its multiply-adds alone "
-            '([how](results/engine.md));')
+    return (f'The {repro.PASSES} passes take {repro.PASSES * prepro.N_TRAIN * step:.1f} s on one core ({where}): '
+            f"{found['autograd, 1 thread'] / step:.0f} times as fast as PyTorch's eager loop "
+            '([how](results/engine.md)).')
 
 
 # ---------------------------------------------------------------------------------------------------------------------
