@@ -43,7 +43,7 @@ DEFAULT = ('karpathy2022', 'mnist'), ('paper', 'usps')
 SEED = 1337                             # repro.py's default
 MISREAD = 4                             # how many of the digits to click are ones that the first net misreads
 SOURCES = {'karpathy2022': "The 2022 reproduction's settings",
-           'paper': "The paper's settings, the rest fitted or assumed"}
+           'paper': "The paper's settings, with LeCun's constants of that year"}
 METHODS = {'sgd': 'gradient descent', 'newton': "Newton's method"}
 
 
@@ -90,7 +90,7 @@ def in_words(net, args):
     recipe, settings = str(args.get('recipe')), args['settings']
     known = recipe in SOURCES and settings == repro.RECIPES[recipe]
     parts = ['tanh' if net.A == net.S == 1 else f'{net.A:.5g} tanh({net.S:.3g} s)', f'targets ±{net.level:g}']
-    parts += [f'cost {net.factor:g} of the MSE'] * (net.factor != 1)
+    parts += [f'MSE times {net.factor:g}'] * (net.factor != 1)
     settings = settings['net'] | settings['training']
     if 'sqrt_fan_in' in settings:
         parts.append('initial range ±2.4/' + ('√fan-in' if settings['sqrt_fan_in'] else 'fan-in'))
