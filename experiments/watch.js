@@ -81,7 +81,7 @@ const CHOICES = {                       // name: its label, what may be chosen, 
             'They lie \u201cwithin the quasilinear range of the sigmoid\u201d, so that outputs stay out of its flat '
             + 'spot.'],
     squash: ['unit', [['tanh s', {A: 1, S: 1}], ['1.7159 tanh \u2154s', {A: 1.7159, S: 2/3}]],
-           'A \u201cscaled hyperbolic tangent\u201d. The second is the one that LeCun gave elsewhere.'],
+           'A \u201cscaled hyperbolic tangent\u201d. The second is the one that LeCun gave in the same year.'],
     initial: ['initial weights', [['\u00b12.4/\u221aF', {sqrt_fan_in: true}], ['\u00b12.4/F', {sqrt_fan_in: false}]],
             'F is the fan-in. The paper has the second: it \u201ctends to keep the total inputs within the operating '
             + 'range of the sigmoid\u201d.']};
