@@ -181,8 +181,8 @@ def finding(p):
     (b, second), (c, third) = best(free)
     return (
         '**[What was done in 1989?](results/README.md#what-was-done-in-1989)** If the paper\'s nets both had 23 '
-        f'passes, its eight results give {first} {percent(a)} (targets ±{span(p.c["level"], split(p, same)[first])}). Of the '
-        f'fully connected net it does not say so. With that left open, {second} has {percent(b)} and {third} '
+        f'passes, its eight results give {first} {percent(a)} (targets ±{span(p.c["level"], split(p, same)[first])}). '
+        f'Of the fully connected net it does not say so. With that left open, {second} has {percent(b)} and {third} '
         f'{percent(c)}. The initial range was 2.4/F, as printed; the learning rate is known only together with the '
         'damping, and the connection scheme not at all.')
 
