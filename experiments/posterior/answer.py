@@ -143,11 +143,11 @@ def calibration(p):
     for name, ranks in p.calibration().items():
         if KINDS[name][0] == 'one of':
             (true, expected), error = ranks.mean(0), stats.sem(ranks[:, 0] - ranks[:, 1])
-            fails = ', fails' * (abs(true - expected) > 2.5 * error)
+            fails = ', fails' if abs(true - expected) > 2.5 * error else ''
             rows.append([TITLES[name], '', '', f'{true:.3f}, should have {expected:.3f} ± {error:.4f}{fails}'])
         else:
             inside, p_value = ((0.05 <= ranks) & (ranks <= 0.95)).mean(), stats.kstest(ranks, 'uniform').pvalue
-            rows.append([TITLES[name], percent(inside), f'{p_value:.2g}' + ', fails' * (p_value <= 0.01), ''])
+            rows.append([TITLES[name], percent(inside), f'{p_value:.2g}' + (', fails' if p_value <= 0.01 else ''), ''])
     return table(['', 'in the 90% interval', 'ranks uniform, p', 'probability of the true option'], rows)
 
 
