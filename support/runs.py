@@ -26,7 +26,9 @@ import traceback
 from concurrent.futures import BrokenExecutor, CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import joblib
 import torch
+from tqdm import tqdm
 
 from support import cli
 from support.cli import fail, warn
@@ -42,20 +44,11 @@ def add_arguments(parser, out):
     """The arguments --jobs, --cluster and --out (default: out); hand them to run_all as workers, cluster and path."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument('--jobs', type=cli.count, metavar='N',
-                       help=f'runs at a time (default: one a core, here {cores()})')
+                       help=f'runs at a time (default: one a core, here {joblib.cpu_count()})')
     where.add_argument('--cluster', type=cli.path, metavar='ADDRESS', help='run them on a Dask cluster instead: the '
-                       'address of its scheduler, as tcp://host:8786, or its scheduler file')
+                       'address of its scheduler, as tcp://host:8786')
     parser.add_argument('--out', type=cli.path, default=out, metavar='CSV',
                         help=f'a row a run, written as it ends; what is there is not run again (default: {out})')
-
-
-def cores():
-    """How many cores this process may use: those it may run on, or fewer where a container has a quota."""
-    n = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):                       # no such file; 'max', no quota
-        quota, period = map(int, Path('/sys/fs/cgroup/cpu.max').read_text().split())
-        n = min(n, math.ceil(quota / period))
-    return n
 
 
 def fingerprint(settings):
@@ -200,9 +193,9 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
         rows, whole = done()            # another process may have added some
         todo = [job for run, job in jobs.items() if run not in rows]
         append(path, b'' if whole else csv_line((*key, *values)), whole)
-        pool = on_cluster(cluster, threads) if cluster else on_this_machine(workers or cores(), threads)
-        with contextlib.closing(cli.progress(total=len(jobs), initial=len(jobs) - len(todo), unit='run')) as bar, \
-                pool as submit:
+        pool = on_cluster(cluster, threads) if cluster else on_this_machine(workers or joblib.cpu_count(), threads)
+        bar = tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit='run', disable=None)     # on a terminal only
+        with bar, pool as submit:
             futures = {submit(work, job): job for job in todo}
             for future in as_completed(futures):
                 job = futures[future]
@@ -289,7 +282,7 @@ def on_cluster(address, threads):
     worker = start.format('workers', f'worker {address} --nworkers auto --nthreads 1')
     logging.disable(logging.CRITICAL)   # Dask's, of workers that come and go
     try:
-        client = Client(**{'scheduler_file' if os.path.isfile(address) else 'address': address}, timeout=10)
+        client = Client(address, timeout=10)
     except Exception as e:              # OSError, TimeoutError, ValueError for what is no address
         fail(f'no Dask scheduler answers at {address} ({type(e).__name__}); {start.format("one", "scheduler")}')
     ended = threading.Event()
@@ -322,11 +315,7 @@ def version():
 
 
 def importable(work):
-    """work, with a function of __main__, which is another module elsewhere, looked up in the script's own module."""
-    if isinstance(work, functools.partial):
-        return functools.partial(importable(work.func), *work.args, **work.keywords)
+    """work; a function of __main__, which is another module elsewhere, is looked up in the script's own module."""
     if work.__module__ != '__main__':
         return work
-    main = sys.modules['__main__']
-    name = main.__spec__.name if main.__spec__ else Path(main.__file__).stem
-    return getattr(importlib.import_module(name), work.__qualname__)
+    return getattr(importlib.import_module(sys.modules['__main__'].__spec__.name), work.__name__)
