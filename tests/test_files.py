@@ -9,7 +9,7 @@ import torch
 
 import repro
 import support.files
-from conftest import TINY, call, files, random_patterns, refused, write_digits
+from conftest import TINY, call, files, refused, write_digits
 
 REMEDY = 'run: python prepro.py --seed 7'
 
