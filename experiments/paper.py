@@ -19,8 +19,8 @@ from matplotlib.ticker import MaxNLocator
 import prepro
 import repro
 from experiments import uncertainty
-from experiments.compare import (DECIMALS, FC40_VARIANTS, LABELS, NARROW, SCALE, VARIANTS, by_seed, load, measured,
-                                 published, runs_of)
+from experiments.compare import (DECIMALS, FC40_VARIANTS, LABELS, NARROW, SCALE, VARIANTS, by_seed, head, load, ours,
+                                 published, runs_of, theirs)
 from experiments.markdown import interval, probability, table
 from experiments.style import BLACK, BLUE, GRAY, ORANGE, WIDTH, bare, canvas, png, ticks
 from repro import KARPATHY2022, PAPER, PAPER_FC40, RESULTS
@@ -35,24 +35,12 @@ def tables():
             'open_full': open_questions('fc40', FC40_VARIANTS)}
 
 
-def head(keys=RESULTS):
-    return ['', 'n', *(LABELS[key] for key in keys)]
-
-
-def ours(label, recipe, dataset='usps', keys=RESULTS):
-    return [label, *measured(runs_of(recipe, dataset), keys)]
-
-
-def theirs(label, results, keys=RESULTS):
-    return [label, '', *published(results, keys)]
-
-
 def front():
     """The errors, the paper's and ours, and how far they agree."""
     keys = ('train_error', 'test_error', 'rejection')
     link = '[the 2022 reproduction](https://github.com/karpathy/lecun1989-repro)'
-    n, *paper = measured(runs_of('paper'), keys)
-    n_2022, *in_2022 = measured(runs_of('karpathy2022', 'mnist'), keys)
+    _, n, *paper = ours('', runs_of('paper'), keys)
+    _, n_2022, *in_2022 = ours('', runs_of('karpathy2022', 'mnist'), keys)
     return table(
         ['', 'training digits wrong, %', 'test digits wrong, %', 'rejected for 1% error, %'],
         [['the paper, 1989', *published(PAPER, keys)],
@@ -80,11 +68,12 @@ def agreement():
 def papers_table():
     return table(head(), [
         theirs('the paper, 1989', PAPER),
-        ours('**here, on USPS** (`paper`)', 'paper'),
-        theirs('its fully connected net', PAPER_FC40), ours('here, on USPS (`fc40`)', 'fc40'),
+        ours('**here, on USPS** (`paper`)', runs_of('paper')),
+        theirs('its fully connected net', PAPER_FC40),
+        ours('here, on USPS (`fc40`)', runs_of('fc40')),
         theirs('the 2022 reproduction, on MNIST', KARPATHY2022),
-        ours('its settings, our seeds, on its digits of MNIST (`karpathy2022`)', 'karpathy2022', 'mnist'),
-        ours('its settings, on USPS (`karpathy2022`)', 'karpathy2022')])
+        ours('its settings, our seeds, on its digits of MNIST (`karpathy2022`)', runs_of('karpathy2022', 'mnist')),
+        ours('its settings, on USPS (`karpathy2022`)', runs_of('karpathy2022'))])
 
 
 NET, FULL = 'the paper, `paper` on USPS', 'its fully connected net, `fc40` on USPS'
@@ -139,10 +128,10 @@ def nets():
 
 def open_questions(recipe, variants):
     """One change to a recipe at a time."""
-    rows = [[*ours(f'`{recipe}`', recipe, keys=NARROW), '', '']]
+    rows = [[*ours(f'`{recipe}`', runs_of(recipe), NARROW), '', '']]
     for name, (what, _) in variants.items():
         d = uncertainty.difference(by_seed(name, 'test_error'), by_seed(recipe, 'test_error'))
-        rows.append([*ours(f'`{name}`: {what}'.replace('+-', '±'), name, keys=NARROW), interval(d),
+        rows.append([*ours(f'`{name}`: {what}'.replace('+-', '±'), runs_of(name), NARROW), interval(d),
                      probability(d['p'])])
     return table([f'one change to `{recipe}`', *head(NARROW)[1:], f'test error - `{recipe}` [95%]', 'p'], rows)
 
