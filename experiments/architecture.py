@@ -171,9 +171,5 @@ def draw_kernels():
     return png(fig)
 
 
-def tables():
-    return {}
-
-
 def pictures():
     return {'architecture.png': draw_architecture, 'kernels.png': draw_kernels}

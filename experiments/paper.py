@@ -24,7 +24,7 @@ from experiments.compare import (DECIMALS, FC40_VARIANTS, LABELS, NARROW, SCALE,
 from experiments.markdown import interval, probability, table
 from experiments.style import BLACK, BLUE, GRAY, ORANGE, WIDTH, bare, canvas, png, ticks
 from repro import KARPATHY2022, PAPER, PAPER_FC40, RESULTS
-from support.cli import fail
+from support import cli
 
 # ---------------------------------------------------------------------------------------------------------------------
 # tables
@@ -183,11 +183,12 @@ def trained(recipe, dataset, seed):
     settings, splits = repro.RECIPES[recipe], load(dataset)
     net, history = repro.build(settings, seed), {split: [] for split in splits}
     try:
-        for _ in repro.train(net, *splits['train'], **settings['training']):
+        for _ in cli.progress(repro.train(net, *splits['train'], **settings['training']), leave=False, unit='pass',
+                              total=settings['training']['passes'], desc=f'{recipe} on {dataset}, seed {seed}'):
             for split, digits in splits.items():
                 history[split].append(repro.measure(net, *digits))
     except repro.Diverged:
-        fail(f'recipe {recipe} diverged on {dataset} with seed {seed}; there is nothing to draw')
+        cli.fail(f'recipe {recipe} diverged on {dataset} with seed {seed}; there is nothing to draw')
     return net, {split: {key: [m[key] for m in passes] for key in passes[0]} for split, passes in history.items()}
 
 

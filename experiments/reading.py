@@ -288,10 +288,6 @@ def tables():
     return {'pictures': shares_tables(read(results('predict.csv')))}
 
 
-def pictures():
-    return {}
-
-
 def shares_tables(rows):
     """The tables of digits and of photographs: for each kind of picture, MNIST's nets and USPS's."""
     head = ['n', *(f'{dataset}: {what}' for dataset in ('MNIST', 'USPS')

@@ -75,10 +75,6 @@ def tables():
     return {f'tried_{dataset}': tried(dataset) for dataset in ('mnist', 'usps')}
 
 
-def pictures():
-    return {}
-
-
 def compared_with(trial):
     """The trial with which another is compared; a rung's own trial is under itself."""
     return trial[:6] if trial.startswith('rung') else 'rung 8' if trial.startswith('distill') else 'rung 7'
