@@ -65,9 +65,9 @@ def read(run):
     """The same three of a run, from its folder."""
     path = os.path.join(run, 'model.pt')
     net, dataset = predict.load(path)
-    if not isinstance(net, repro.Net):
-        cli.fail(f'{path} is a fully connected net; the page shows H1 and H2, which it does not have')
     _, args = files.load_model(path)
+    if not isinstance(net, repro.Net) or 'rung' in args:
+        cli.fail(f'{path} is of modern.py, or fully connected; the page shows nets of repro.py that have H1 and H2')
     return net, dataset, args
 
 
