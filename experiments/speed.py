@@ -228,7 +228,7 @@ def main():
     if not engine.backprop:
         cli.fail(f'there is no compiled engine to time: {engine.missing}')
     if args.out:
-        files.writable(*os.path.split(os.path.abspath(args.out)))
+        files.writable(os.path.dirname(args.out) or '.')
     found = times(args.rounds)
     print(f'Python {platform.python_version()}, torch {torch.__version__}, '
           f'{multiply_adds(repro.Net()):,} multiply-adds a training step, on {speed_tables(found, machine())}')

@@ -55,19 +55,13 @@ def write_file(path, content):
             os.remove(part)
 
 
-def writable(folder, *names):
-    """
-    End the script, before there is anything to lose, if no file can be written to the folder, which is made, or one of
-    these names in it is a folder.
-    """
+def writable(folder):
+    """End the script, before there is anything to lose, if no file can be written to the folder, which is made."""
     try:
         os.makedirs(folder, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as e:
         fail(f'cannot write to {folder}: {e.strerror}; name another folder')
-    for name in names:
-        if os.path.isdir(os.path.join(folder, name)):
-            fail(f'cannot write {os.path.join(folder, name)}: it is a folder; name another')
 
 
 def packed(obj):
