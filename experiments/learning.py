@@ -13,11 +13,10 @@ from itertools import pairwise
 import numpy as np
 import torch
 from matplotlib.colors import to_rgb
-from matplotlib.patches import Rectangle
 from PIL import Image
 
 import repro
-from experiments.style import BLUE, GRAY, RED, WIDTH, bare, mosaic, plt, ticks
+from experiments.style import BLUE, GRAY, RED, WIDTH, maps, plt, ticks
 from support import cli, files
 
 OUT = os.path.join('results', 'learning.gif')
@@ -44,10 +43,7 @@ def history(splits):
 def frame(presentations, kernels, errors, hours):
     """A picture of the net at one moment, with few colors."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9), layout='constrained', width_ratios=(1, 1.25))
-    most = np.abs(kernels).max()
-    bare(left).imshow(mosaic(kernels, 4, 1, np.nan), vmin=-most, vmax=most, cmap='gray')
-    for k in range(len(kernels)):
-        left.add_patch(Rectangle((6 * (k % 4) + .5, 6 * (k // 4) + .5), 5, 5, facecolor='none', edgecolor=GRAY))
+    maps(left, kernels, 4, np.abs(kernels).max())
     left.set_title(f'{presentations:,} presentations: the kernels of H1')
     for split, color, name in (('train', BLUE, 'training'), ('test', RED, 'test')):
         right.plot(errors[split], color=color, label=f'{name} {errors[split][-1]:.2f}')
