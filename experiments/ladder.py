@@ -22,7 +22,7 @@ import modern
 import prepro
 import repro
 from experiments import uncertainty
-from experiments.markdown import Missing, interval, pm, probability, results, table
+from experiments.markdown import Missing, columns, interval, pm, probability, results, table
 from experiments.style import BLACK, BLUE, ORANGE, canvas, png
 from support import cli, files, runs
 
@@ -181,14 +181,12 @@ def ladder(dataset):
     beside = {'mnist': ['on the 7,993 others, %'], 'mnist60k': ["on the sample's 2007, %"]}.get(dataset, [])
     lines = []
     for name, r in recipes().items():
-        if not name.isdigit() and not any(row['rung'] == name for row in rows(dataset)):
+        n = sum(row['rung'] == name for row in rows(dataset))
+        if not (n or name.isdigit()):
             continue                    # all of MNIST has no ablations
-        about = ''
-        if name.isdigit():
-            about = f' ({modern.LADDER[int(name)][1]})'
+        about = f' ({modern.LADDER[int(name)][1]})' if name.isdigit() else ''
         if name in OFF:
             about = ' (Simonyan and Zisserman 2015), {:,} parameters, {:,} multiply-adds'.format(*size(r))
-        n = sum(row['rung'] == name for row in rows(dataset))
         lines.append([label(name) + about, n, *(f'{stat(dataset, name, key)[0]:.0f}' for key in ('passes', 'seconds')),
                       pm(stat(dataset, name, 'train_error')), pm(stat(dataset, name)),
                       *(elsewhere(dataset, name) for _ in beside), pm(stat(dataset, name, 'misses'), 1),
@@ -267,10 +265,9 @@ def main():
     jobs = [dict(zip(KEY, (args.dataset, name, fingerprint(recipes()[name]), seed)))
             for seed in args.seeds for name in names]
     found = runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, workers=args.jobs, cluster=args.cluster)
-    print(f'test error in percent on {args.dataset}, mean and sd over seeds')
-    for name in names:
-        mean, sd, n, diverged = runs.mean_sd([row['error'] for row in found if row['rung'] == name])
-        print(f'{label(name):34}', pm([mean, sd]), f' n={n}' + (f', {diverged} diverged' if diverged else ''))
+    stats = {name: runs.mean_sd([row['error'] for row in found if row['rung'] == name]) for name in names}
+    print(columns([[f'on {args.dataset}', 'test error, %', 'n', 'diverged'],
+                   *([label(name), pm(stat[:2]), *stat[2:]] for name, stat in stats.items())]))
 
 
 if __name__ == '__main__':
