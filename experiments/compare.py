@@ -169,16 +169,19 @@ def jobs_of(names, dataset, seeds):
             for name in names for seed in seeds]
 
 
-@functools.cache
 def read(path):
     """The rows of a CSV file of runs, of the recipes as they are now."""
     return [row for row in runs.read_rows(path, KEY, VALUES, WORDS)
             if row['recipe'] in RECIPES and row['settings'] == runs.fingerprint(RECIPES[row['recipe']][1])]
 
 
+committed = functools.cache(runs.read_rows)      # reads results/compare.csv once
+
+
 def runs_of(recipe, dataset='usps'):
-    """The rows of a recipe in results/compare.csv. Raises Missing."""
-    found = [row for row in read(results('compare.csv')) if (row['recipe'], row['dataset']) == (recipe, dataset)]
+    """The rows of a recipe, as it is now, in results/compare.csv. Raises Missing."""
+    now = {'recipe': recipe, 'settings': runs.fingerprint(RECIPES[recipe][1]), 'dataset': dataset}
+    found = [row for row in committed(results('compare.csv'), KEY, VALUES, WORDS) if now.items() <= row.items()]
     if sum(math.isfinite(row['train_loss']) for row in found) < 2:
         raise Missing(f'two runs of {recipe} on {dataset}')
     return found

@@ -60,7 +60,7 @@ def call(module, *argv, cwd):
         patch.chdir(cwd)
         patch.setattr(sys, 'argv', [module.__file__, *map(str, argv)])
         warnings.simplefilter('always', UserWarning)
-        for cached in cli.warn, support.files.load_digits, compare.read:         # a process warns once, and reads once
+        for cached in cli.warn, support.files.load_digits, compare.committed:    # a process warns once, and reads once
             cached.cache_clear()
         try:
             cli.run(module.main)
