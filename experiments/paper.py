@@ -310,8 +310,6 @@ def draw_confusion():
     fig, (ax, bars) = canvas(4.4, 1, 2, sharey=True, width_ratios=(1.9, 1))
     ax.imshow(wrong, cmap='Blues', aspect='auto', vmax=1.6 * wrong.max() or 1)       # pale enough to read numbers on
     for (c, a), n in np.ndenumerate(matrix):
-        if a == c:
-            ax.add_patch(Rectangle((a - .5, c - .5), 1, 1, facecolor='#EEEEEE', edgecolor='none'))
         if n:
             ax.text(a, c, f'{n:.1f}', ha='center', va='center', fontsize=8.5, color=GRAY if a == c else BLACK)
     ax.set(xticks=range(10), yticks=range(10), yticklabels=[f'{c} (of {round(sizes[c])})' for c in range(10)],
@@ -319,10 +317,8 @@ def draw_confusion():
            title=f'test digits of USPS by answer: the mean of {len(SEEDS)} seeds')
     mean = 100 * wrong.sum() / sizes.sum()
     bars.axvline(mean, color=BLACK, linewidth=0.8, linestyle=':')
-    bars.barh(range(10), error, color=BLUE, height=0.6)
-    for c in range(10):
-        bars.annotate(f'{error[c]:.1f}', (error[c], c), (4, 0), textcoords='offset points', va='center', fontsize=8.5,
-                      bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1})
+    bars.bar_label(bars.barh(range(10), error, color=BLUE, height=0.6), fmt='%.1f', padding=4, fontsize=8.5,
+                   bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1})
     bars.set(title='error, % of the class', xlabel=f'dotted: all {round(sizes.sum())}, {mean:.1f}%')
     bars.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axes in (ax, bars):
