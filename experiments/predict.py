@@ -209,18 +209,18 @@ def normalized(ink, dataset):
 # the net and its answer
 
 def load(path):
-    """(net, data set's name) of a run, its folder or its model.pt. Ends the script if its files do not fit together."""
+    """(net, data set's name, args.json) of a run, a folder or model.pt. Ends the script if its files do not fit."""
     path = os.path.join(path, 'model.pt') if os.path.isdir(path) else path
     state, args = files.load_model(path)
     try:
         if args.keys() == {'learning_rate', 'output_dir'}:               # as in 2022, modern.py's 3e-4
             if args['learning_rate'] < 0.001:
                 fail(f'{path} is the net of the modern.py of 2022, which is not here; to train a net: python repro.py')
-            args = {'settings': repro.RECIPES['karpathy2022'], 'dataset': 'mnist'}
+            args = dict(recipe='karpathy2022', dataset='mnist', seed=1337, settings=repro.RECIPES['karpathy2022'])
         net = (modern.build(modern.Settings(**args['settings']), seed=0) if 'rung' in args else
                repro.build(args['settings'], seed=0))
         net.load_state_dict(state)
-        return net, files.dataset(args['dataset'])
+        return net, files.dataset(args['dataset']), args
     except Exception:                   # settings may be missing, unknown, of another type, or another net's
         fail(f'{path} does not hold the net that the args.json beside it describes, or one of the two is damaged; '
              'to train a net: python repro.py')
@@ -275,7 +275,7 @@ def main():
 
     torch.set_num_threads(1)
     Image.MAX_IMAGE_PIXELS = None       # a phone's panorama is large
-    net, dataset = load(args.model)
+    net, dataset, _ = load(args.model)
     folder = files.digits_path(dataset, '')
     least = threshold(net, *files.load_digits(dataset)['test']) if os.path.exists(folder) else None
     if least is None:
