@@ -222,16 +222,15 @@ def draw():
     fig, ax = canvas(4.4)
     for dataset, style, marker, color, side in ('usps', '-', 'o', BLUE, 1), ('mnist', '--', 's', ORANGE, -1):
         errors = {n: [row['error'] for row in rows(dataset) if row['rung'] == str(n)] for n in range(TOP + 1)}
-        stats = [(n, *runs.mean_sd(values)) for n, values in errors.items() if values]
+        stats = {n: runs.mean_sd(values) for n, values in errors.items() if values}
         if not stats:
             continue
-        ns, means, sds, counts, _ = zip(*stats)
-        sds = [sd or 0 for sd in sds]
-        ax.errorbar(ns, means, sds, fmt=style, marker=marker, color=color, capsize=4, markersize=6,
-                    label=f'{dataset.upper()}, mean and sd, n={span(counts)}')
-        for n, mean, sd in zip(ns, means, sds):  # USPS's numbers above their bars, MNIST's below
-            ax.annotate(f'{mean:.2f}', (n, mean + side * max(sd, 0.1)), (0, 4 * side), textcoords='offset points',
-                        ha='center', va='bottom' if side > 0 else 'top', fontsize=8.5)
+        means, sds, counts, _ = zip(*stats.values())
+        ax.errorbar(list(stats), means, [sd or 0 for sd in sds], fmt=style, marker=marker, color=color, capsize=4,
+                    markersize=6, label=f'{dataset.upper()}, mean and sd, n={span(counts)}')
+        for n, mean, sd in zip(stats, means, sds):       # USPS's numbers above their bars, MNIST's below
+            ax.annotate(f'{mean:.2f}', (n, mean + side * max(sd or 0, 0.1)), (0, 4 * side),
+                        textcoords='offset points', ha='center', va='bottom' if side > 0 else 'top', fontsize=8.5)
     ax.plot([n + 0.28 for n in modern.PUBLISHED], [error for error, _ in modern.PUBLISHED.values()], 'x', color=BLACK,
             markersize=7, markeredgewidth=1.6,
             label='published in 2022 (MNIST, one run each), drawn\nto the right of the rung most like the step')
