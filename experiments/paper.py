@@ -111,11 +111,16 @@ def single_runs():
                    span(key, place), f'{place["z"]:+.1f}'] for net, key, value, place in comparisons()])
 
 
+def change(recipe, base='paper'):
+    """How the test error of a recipe differs from that of another, as uncertainty.difference."""
+    return uncertainty.difference(by_seed(recipe, 'test_error'), by_seed(base, 'test_error'))
+
+
 def nets():
     """Pairs of recipes on the same test digits."""
     rows = []
     for a in 'fc40', 'karpathy2022', 'sgd':
-        d = uncertainty.difference(by_seed(a, 'test_error'), by_seed('paper', 'test_error'))
+        d = change(a)
         missed_a, missed = ({seed: set(words.split()) for seed, words in by_seed(name, 'missed').items()}
                             for name in (a, 'paper'))
         tests = [uncertainty.mcnemar(missed_a[seed], missed[seed]) for seed in missed_a if seed in missed]
@@ -130,7 +135,7 @@ def open_questions(recipe, variants):
     """One change to a recipe at a time."""
     rows = [[*ours(f'`{recipe}`', runs_of(recipe), NARROW), '', '']]
     for name, (what, _) in variants.items():
-        d = uncertainty.difference(by_seed(name, 'test_error'), by_seed(recipe, 'test_error'))
+        d = change(name, recipe)
         rows.append([*ours(f'`{name}`: {what}'.replace('+-', '±'), runs_of(name), NARROW), interval(d),
                      probability(d['p'])])
     return table([f'one change to `{recipe}`', *head(NARROW)[1:], f'test error - `{recipe}` [95%]', 'p'], rows)
@@ -160,11 +165,9 @@ def notes():
     """What the paper leaves open, what is assumed, and what another choice does to the test error."""
     rows = []
     for question, assumed, why, names in ASSUMED:
-        changes = [uncertainty.difference(by_seed(name, 'test_error'),
-                                          by_seed('fc40' if name in FC40_VARIANTS else 'paper', 'test_error'))
-                   for name in names]
+        changes = {name: change(name, 'fc40' if name in FC40_VARIANTS else 'paper') for name in names}
         rows.append([question, assumed.format(**repro.RECIPES['paper']['training']), why,
-                     '; '.join(f'`{name}`: {interval(d)}' for name, d in zip(names, changes))])
+                     '; '.join(f'`{name}`: {interval(d)}' for name, d in changes.items())])
     return table(['open', 'assumed', 'why', 'otherwise'], rows, '---')
 
 
