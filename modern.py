@@ -206,8 +206,10 @@ def train(r, X, Y, seed):
     passes, start, seconds = passes_over(X, r), time.perf_counter(), 0.0
     teachers = []
     if r.teachers:                      # each with its own seed
-        for k in cli.progress(range(1, r.teachers + 1), leave=False, unit='teacher'):
-            *_, (_, _, teacher) = train(replace(r, teachers=0, **r.teacher), X, Y, seed + 1000 * k)
+        for k in range(1, r.teachers + 1):
+            its = replace(r, teachers=0, **r.teacher)
+            *_, (_, _, teacher) = cli.progress(train(its, X, Y, seed + 1000 * k), total=passes_over(X, its),
+                                               desc=f'teacher {k} of {r.teachers}', leave=False, unit='pass')
             teachers.append(teacher.eval())
 
     torch.manual_seed(seed)
@@ -283,7 +285,7 @@ def climb(dataset, seed):
 def train_rung(n, dataset, seed, folder):
     """Train a rung, with repro.py's lines after each pass, and its files in the folder at the end."""
     r, splits = rung(n), files.load_digits(dataset)
-    files.writable(folder, 'args.json', 'metrics.csv', 'model.pt')
+    files.writable(folder)
     args = {'rung': n, 'dataset': dataset, 'seed': seed, 'settings': asdict(r)}
     rows = []
     try:

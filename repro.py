@@ -58,6 +58,7 @@ class Units(nn.Module):
 
     def __init__(self, A, S, level, factor):
         super().__init__()
+        assert torch.get_default_dtype() == torch.float32, 'nets are float32: torch.set_default_dtype(torch.float32)'
         self.A, self.S, self.level, self.factor = A, S, level, factor
 
     def squash(self, s):
@@ -106,6 +107,7 @@ class Net(Units):
                  sqrt_fan_in=True,      # whether the initial range is 2.4 / sqrt(F), not 2.4 / F
                  out_bias=-1.0):        # the initial biases of the output; all others are 0
         super().__init__(A, S, level, factor)
+        assert len(set(map(len, table))) == 1, 'table: each map of H2 sees equally many maps of H1'
         self.table = table
         H1_maps, H2_maps, seen = 1 + max(map(max, table)), len(table), len(table[0])     # 12, 12, 8
         uniform = initial(seed, sqrt_fan_in)
@@ -384,7 +386,7 @@ def main():
     others = [f'{name}{value}' for name, value in changes.items() if value is not None]
     others += [f'seed{args.seed}'] * (args.seed != parser.get_default('seed'))
     folder = args.output or os.path.join('out', '-'.join([args.recipe, args.dataset, *others]))
-    files.writable(folder, 'args.json', 'metrics.csv', 'model.pt')
+    files.writable(folder)
     recipe = RECIPES[args.recipe]
     settings = recipe | {'training': recipe['training'] | {k: v for k, v in changes.items() if v is not None}}
     start = {'recipe': args.recipe, 'dataset': args.dataset, 'seed': args.seed, 'settings': settings,

@@ -5,7 +5,8 @@ requirements-experiments.txt names too.
 import importlib.util
 import sys
 
-MISSING = [name for name in ('torch', 'numpy', 'matplotlib', 'PIL', 'scipy') if importlib.util.find_spec(name) is None]
+PACKAGES = 'torch', 'numpy', 'matplotlib', 'PIL', 'scipy', 'joblib', 'tqdm'
+MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 if MISSING:
     message = f'experiments need {", ".join(MISSING)}; run: pip install -r requirements-experiments.txt'
     raise (SystemExit if sys.argv[:1] == ['-m'] else ImportError)(message)       # -m: a script of ours starts

@@ -21,7 +21,7 @@ import torch
 
 import prepro
 import repro
-from experiments.markdown import Missing, results
+from experiments.markdown import Missing, columns, pm, results
 from repro import KARPATHY2022, PAPER, PAPER_FC40, PASSES, RESULTS
 from support import cli, files, runs
 from support.engine import faster
@@ -175,14 +175,13 @@ def read(path):
             if row['recipe'] in RECIPES and row['settings'] == runs.fingerprint(RECIPES[row['recipe']][1])]
 
 
-@functools.cache
-def committed():
-    return read(results('compare.csv'))
+committed = functools.cache(runs.read_rows)      # reads results/compare.csv once
 
 
 def runs_of(recipe, dataset='usps'):
-    """The rows of a recipe in results/compare.csv. Raises Missing."""
-    found = [row for row in committed() if (row['recipe'], row['dataset']) == (recipe, dataset)]
+    """The rows of a recipe, as it is now, in results/compare.csv. Raises Missing."""
+    now = {'recipe': recipe, 'settings': runs.fingerprint(RECIPES[recipe][1]), 'dataset': dataset}
+    found = [row for row in committed(results('compare.csv'), KEY, VALUES, WORDS) if now.items() <= row.items()]
     if sum(math.isfinite(row['train_loss']) for row in found) < 2:
         raise Missing(f'two runs of {recipe} on {dataset}')
     return found
@@ -203,31 +202,35 @@ LABELS = dict(zip(RESULTS, ('train MSE, 1e-3', 'train error, %', 'train misses',
 NARROW = [key for key in RESULTS if not key.endswith('misses')]          # the error says the same
 
 
-def measured(rows, keys=RESULTS, sign=' ± '):
-    """Cells for the runs in rows: how many, and each result as 'mean ± sd'."""
-    stats = {key: runs.mean_sd([row[key] for row in rows]) for key in keys}
-    diverged = max(stat[3] for stat in stats.values())
-    return [f'{len(rows)}, {diverged} diverged' if diverged else str(len(rows)),
-            *(sign.join(f'{v * SCALE[key]:.{DECIMALS[key]}f}' for v in stat[:2] if v is not None)
-              for key, stat in stats.items())]
+def head(keys=RESULTS):
+    return ['', 'n', *(LABELS[key] for key in keys)]
+
+
+def theirs(label, single, keys=RESULTS):
+    """A row for results of a single run, as they were published."""
+    return [label, '', *published(single, keys)]
 
 
 def published(single, keys=RESULTS):
-    """Cells for results of a single run, as they were published."""
     return ['' if key not in single else f'{single[key] * 1000:.4g}' if key.endswith('loss') else str(single[key])
             for key in keys]
 
 
+def ours(label, rows, keys=RESULTS):
+    """A row for runs: how many, and each result as 'mean ± sd'."""
+    stats = {key: runs.mean_sd([row[key] * SCALE[key] for row in rows]) for key in keys}
+    diverged = max(stat[3] for stat in stats.values())
+    return [label, f'{len(rows)}, {diverged} diverged' if diverged else str(len(rows)),
+            *(pm(stat[:2], DECIMALS[key]) for key, stat in stats.items())]
+
+
 def table(rows, names):
     """The paper and the 2022 reproduction as published, and the recipes, as text for a shell."""
-    lines = [['', '', 'train', '', 'test', '', ''],
-             ['', 'n', 'MSE/1e-3', 'error %', 'MSE/1e-3', 'error %', 'reject %'],
-             ['paper, 1989', '', *published(PAPER, NARROW)], ['its full net', '', *published(PAPER_FC40, NARROW)],
-             ['reproduction, 2022', '', *published(KARPATHY2022, NARROW)]]
-    lines += [[name, *measured([row for row in rows if row['recipe'] == name], NARROW, '+-')] for name in names]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return '\n'.join('  '.join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-                     for line in lines)
+    return columns([
+        *(['', n, *words] for n, words in zip(('', 'n'), zip(*(LABELS[key].split(' ', 1) for key in NARROW)))),
+        theirs('paper, 1989', PAPER, NARROW), theirs('its full net', PAPER_FC40, NARROW),
+        theirs('reproduction, 2022', KARPATHY2022, NARROW),
+        *(ours(name, [row for row in rows if row['recipe'] == name], NARROW) for name in names)])
 
 
 def main():

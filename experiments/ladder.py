@@ -22,7 +22,7 @@ import modern
 import prepro
 import repro
 from experiments import uncertainty
-from experiments.markdown import Missing, interval, pm, probability, results, table
+from experiments.markdown import Missing, columns, interval, pm, probability, results, table
 from experiments.style import BLACK, BLUE, ORANGE, canvas, png
 from support import cli, files, runs
 
@@ -183,14 +183,12 @@ def ladder(dataset):
     beside = {'mnist': ['on the 7,993 others, %'], 'mnist60k': ["on the sample's 2007, %"]}.get(dataset, [])
     lines = []
     for name, r in recipes().items():
-        if not name.isdigit() and not any(row['rung'] == name for row in rows(dataset)):
+        n = sum(row['rung'] == name for row in rows(dataset))
+        if not (n or name.isdigit()):
             continue                    # all of MNIST has no ablations
-        about = ''
-        if name.isdigit():
-            about = f' ({modern.LADDER[int(name)][1]})'
+        about = f' ({modern.LADDER[int(name)][1]})' if name.isdigit() else ''
         if name in OFF:
             about = ' (Simonyan and Zisserman 2015), {:,} parameters, {:,} multiply-adds'.format(*size(r))
-        n = sum(row['rung'] == name for row in rows(dataset))
         lines.append([label(name) + about, n, f'{stat(dataset, name, "passes")[0]:.0f}',
                       pm(stat(dataset, name, 'train_error')), pm(stat(dataset, name)),
                       *(elsewhere(dataset, name) for _ in beside), pm(stat(dataset, name, 'misses'), 1),
@@ -226,16 +224,15 @@ def draw():
     fig, ax = canvas(4.4)
     for dataset, style, marker, color, side in ('usps', '-', 'o', BLUE, 1), ('mnist', '--', 's', ORANGE, -1):
         errors = {n: [row['error'] for row in rows(dataset) if row['rung'] == str(n)] for n in range(TOP + 1)}
-        stats = [(n, *runs.mean_sd(values)) for n, values in errors.items() if values]
+        stats = {n: runs.mean_sd(values) for n, values in errors.items() if values}
         if not stats:
             continue
-        ns, means, sds, counts, _ = zip(*stats)
-        sds = [sd or 0 for sd in sds]
-        ax.errorbar(ns, means, sds, fmt=style, marker=marker, color=color, capsize=4, markersize=6,
-                    label=f'{dataset.upper()}, mean and sd, n={span(counts)}')
-        for n, mean, sd in zip(ns, means, sds):  # USPS's numbers above their bars, MNIST's below
-            ax.annotate(f'{mean:.2f}', (n, mean + side * max(sd, 0.1)), (0, 4 * side), textcoords='offset points',
-                        ha='center', va='bottom' if side > 0 else 'top', fontsize=8.5)
+        means, sds, counts, _ = zip(*stats.values())
+        ax.errorbar(list(stats), means, [sd or 0 for sd in sds], fmt=style, marker=marker, color=color, capsize=4,
+                    markersize=6, label=f'{dataset.upper()}, mean and sd, n={span(counts)}')
+        for n, mean, sd in zip(stats, means, sds):       # USPS's numbers above their bars, MNIST's below
+            ax.annotate(f'{mean:.2f}', (n, mean + side * max(sd or 0, 0.1)), (0, 4 * side),
+                        textcoords='offset points', ha='center', va='bottom' if side > 0 else 'top', fontsize=8.5)
     ax.plot([n + 0.28 for n in modern.PUBLISHED], [error for error, _ in modern.PUBLISHED.values()], 'x', color=BLACK,
             markersize=7, markeredgewidth=1.6,
             label='published in 2022 (MNIST, one run each), drawn\nto the right of the rung most like the step')
@@ -269,10 +266,9 @@ def main():
     jobs = [dict(zip(KEY, (args.dataset, name, fingerprint(recipes()[name]), seed)))
             for seed in args.seeds for name in names]
     found = runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, workers=args.jobs, cluster=args.cluster)
-    print(f'test error in percent on {args.dataset}, mean and sd over seeds')
-    for name in names:
-        mean, sd, n, diverged = runs.mean_sd([row['error'] for row in found if row['rung'] == name])
-        print(f'{label(name):34}', pm([mean, sd]), f' n={n}' + (f', {diverged} diverged' if diverged else ''))
+    stats = {name: runs.mean_sd([row['error'] for row in found if row['rung'] == name]) for name in names}
+    print(columns([[f'on {args.dataset}', 'test error, %', 'n', 'diverged'],
+                   *([label(name), pm(stat[:2]), *stat[2:]] for name, stat in stats.items())]))
 
 
 if __name__ == '__main__':

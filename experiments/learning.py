@@ -12,12 +12,10 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from matplotlib.colors import to_rgb
-from matplotlib.patches import Rectangle
 from PIL import Image
 
 import repro
-from experiments.style import BLUE, GRAY, RED, WIDTH, bare, mosaic, plt, ticks
+from experiments.style import BLUE, GRAY, RED, WIDTH, maps, plt, ticks
 from support import cli, files
 
 OUT = os.path.join('results', 'learning.gif')
@@ -42,12 +40,9 @@ def history(splits):
 
 
 def frame(presentations, kernels, errors, hours):
-    """A picture of the net at one moment, with few colors."""
+    """A picture of the net at one moment."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9), layout='constrained', width_ratios=(1, 1.25))
-    most = np.abs(kernels).max()
-    bare(left).imshow(mosaic(kernels, 4, 1, np.nan), vmin=-most, vmax=most, cmap='gray')
-    for k in range(len(kernels)):
-        left.add_patch(Rectangle((6 * (k % 4) + .5, 6 * (k // 4) + .5), 5, 5, facecolor='none', edgecolor=GRAY))
+    maps(left, kernels, 4, np.abs(kernels).max())
     left.set_title(f'{presentations:,} presentations: the kernels of H1')
     for split, color, name in (('train', BLUE, 'training'), ('test', RED, 'test')):
         right.plot(errors[split], color=color, label=f'{name} {errors[split][-1]:.2f}')
@@ -65,15 +60,6 @@ def frame(presentations, kernels, errors, hours):
     return Image.open(f).convert('RGB')
 
 
-def palette():
-    """An image that has the colors of all frames: grays, and the two colors of the curves from full to white."""
-    colors = np.concatenate([np.linspace(to_rgb(color), (1, 1, 1), n)
-                             for color, n in (('black', 32), (BLUE, 16), (RED, 16))])
-    image = Image.new('P', (1, 1))
-    image.putpalette(np.round(255 * colors).astype(np.uint8).tobytes())
-    return image
-
-
 def main():
     parser = cli.parser(__doc__)
     parser.add_argument('--out', metavar='FILE.gif', type=cli.path, default=OUT, help=f'(default: {OUT})')
@@ -83,7 +69,8 @@ def main():
     files.writable(os.path.dirname(args.out) or '.')
     total = repro.PASSES * len(splits['train'][0])
     frames = [frame(n, kernels, errors, 24 * repro.DAYS * n / total) for n, kernels, errors in history(splits)]
-    frames = [image.quantize(palette=palette(), dither=Image.Dither.NONE) for image in frames]
+    colors = frames[-1].quantize(64)    # few, and the same for all: a smaller file
+    frames = [image.quantize(palette=colors, dither=Image.Dither.NONE) for image in frames]
     f = io.BytesIO()
     frames[0].save(f, format='GIF', save_all=True, append_images=frames[1:], loop=0, optimize=True,
                    duration=[int(1000 * SECONDS)] * (len(frames) - 1) + [1000 * LAST])

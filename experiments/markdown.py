@@ -19,6 +19,14 @@ def table(head, rows, align='---:'):
                      for line in [head, ['---'] + [align] * (len(head) - 1), *rows])
 
 
+def columns(lines):
+    """Lines of cells as text for a shell, all columns but the first aligned to the right."""
+    lines = [[str(cell).replace(' ± ', '+-') for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return '\n'.join('  '.join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
+                     for line in lines)
+
+
 def pm(stat, digits=2):
     """'mean ± sd' of (mean, sd)."""
     return ' ± '.join(f'{v:.{digits}f}' for v in stat if v is not None)

@@ -62,12 +62,10 @@ def trained(recipe, dataset):
 
 
 def read(run):
-    """The same three of a run, from its folder."""
-    path = os.path.join(run, 'model.pt')
-    net, dataset = predict.load(path)
-    if not isinstance(net, repro.Net):
-        cli.fail(f'{path} is a fully connected net; the page shows H1 and H2, which it does not have')
-    _, args = files.load_model(path)
+    """The same three of a run, a folder or its model.pt."""
+    net, dataset, args = predict.load(run)
+    if not isinstance(net, repro.Net) or 'rung' in args:
+        cli.fail(f'{run} is of modern.py, or fully connected; the page shows nets of repro.py that have H1 and H2')
     return net, dataset, args
 
 
@@ -76,8 +74,8 @@ def described(net, dataset, args):
     X, Y = files.load_digits(dataset)['test']
     least = predict.threshold(net, X, Y)
     return {
-        'recipe': str(args.get('recipe')), 'dataset': dataset.upper(), 'way': predict.way(dataset),
-        'seed': str(args.get('seed')), 'settings': in_words(net, args),
+        'recipe': args['recipe'], 'dataset': dataset.upper(), 'way': predict.way(dataset),
+        'seed': str(args['seed']), 'settings': in_words(net, args),
         'table': net.table, 'A': net.A, 'S': net.S, 'level': net.level,
         'least': least if least < math.inf else None,
         'test': {'n': len(X)} | {key: repro.measure(net, X, Y)[key] for key in ('error', 'misses', 'rejection')},
@@ -86,17 +84,13 @@ def described(net, dataset, args):
 
 
 def in_words(net, args):
-    """A run's settings for the page's reader, as far as args.json has them."""
-    recipe, settings = str(args.get('recipe')), args['settings']
-    known = recipe in SOURCES and settings == repro.RECIPES[recipe]
-    parts = ['tanh' if net.A == net.S == 1 else f'{net.A:.5g} tanh({net.S:.3g} s)', f'targets ±{net.level:g}']
-    parts += [f'MSE times {net.factor:g}'] * (net.factor != 1)
-    settings = settings['net'] | settings['training']
-    if 'sqrt_fan_in' in settings:
-        parts.append('initial range ±2.4/' + ('√fan-in' if settings['sqrt_fan_in'] else 'fan-in'))
-    parts += [method for name, method in METHODS.items() if settings.get('optimizer') == name]
-    parts += [form.format(settings[key]) for key, form in (('rate', 'rate {}'), ('damping', 'damping {}'),
-                                                           ('passes', '{} passes')) if key in settings]
+    """A run's settings for the page's reader."""
+    recipe, settings = args['recipe'], args['settings']['net'] | args['settings']['training']
+    known = recipe in SOURCES and args['settings'] == repro.RECIPES[recipe]
+    parts = ['tanh' if net.A == net.S == 1 else f'{net.A:.5g} tanh({net.S:.3g} s)', f'targets ±{net.level:g}',
+             *[f'MSE times {net.factor:g}'] * (net.factor != 1), 'initial range ±2.4/' + ('√fan-in' if settings['sqrt_fan_in'] else 'fan-in'),
+             METHODS[settings['optimizer']], f'rate {settings["rate"]}',
+             *([f'damping {settings["damping"]}'] if 'damping' in settings else []), f'{settings["passes"]} passes']
     return f'{SOURCES[recipe] if known else f"Recipe {recipe}"}: {", ".join(parts)}'
 
 
@@ -173,7 +167,7 @@ def main():
     torch.set_num_threads(1)
     files.writable(os.path.dirname(out) or '.')
     if args.runs:
-        nets = [read(os.path.dirname(run) or '.' if os.path.isfile(run) else run) for run in args.runs]
+        nets = [read(run) for run in args.runs]
     else:
         nets = [trained(recipe, dataset) for recipe, dataset in DEFAULT
                 if dataset == 'mnist' or os.path.exists(files.digits_path(dataset, ''))]

@@ -19,12 +19,12 @@ from matplotlib.ticker import MaxNLocator
 import prepro
 import repro
 from experiments import uncertainty
-from experiments.compare import (DECIMALS, FC40_VARIANTS, LABELS, NARROW, SCALE, VARIANTS, by_seed, load, measured,
-                                 published, runs_of)
+from experiments.compare import (DECIMALS, FC40_VARIANTS, LABELS, NARROW, SCALE, VARIANTS, by_seed, head, load, ours,
+                                 published, runs_of, theirs)
 from experiments.markdown import interval, probability, table
 from experiments.style import BLACK, BLUE, GRAY, ORANGE, WIDTH, bare, canvas, png, ticks
 from repro import KARPATHY2022, PAPER, PAPER_FC40, RESULTS
-from support.cli import fail
+from support import cli
 
 # ---------------------------------------------------------------------------------------------------------------------
 # tables
@@ -35,25 +35,13 @@ def tables():
             'open_full': open_questions('fc40', FC40_VARIANTS)}
 
 
-def head(keys=RESULTS):
-    return ['', 'n', *(LABELS[key] for key in keys)]
-
-
-def ours(label, recipe, dataset='usps', keys=RESULTS):
-    return [label, *measured(runs_of(recipe, dataset), keys)]
-
-
-def theirs(label, results, keys=RESULTS):
-    return [label, '', *published(results, keys)]
-
-
 def front():
     """The errors, the paper's and ours, and what agrees."""
     keys = NARROW
     link = '[the 2022 reproduction](https://github.com/karpathy/lecun1989-repro)'
-    n, *paper = measured(runs_of('paper'), keys)
-    n_fc, *fc = measured(runs_of('fc40'), keys)
-    n_2022, *in_2022 = measured(runs_of('karpathy2022', 'mnist'), keys)
+    _, n, *paper = ours('', runs_of('paper'), keys)
+    _, n_fc, *fc = ours('', runs_of('fc40'), keys)
+    _, n_2022, *in_2022 = ours('', runs_of('karpathy2022', 'mnist'), keys)
     paper = [f'**{cell}**' + ', fitted' * key.startswith('train') for key, cell in zip(keys, paper)]
     return table(
         ['', *(LABELS[key] for key in keys)],
@@ -83,11 +71,12 @@ def agreement():
 def papers_table():
     return table(head(), [
         theirs('the paper, 1989', PAPER),
-        ours('**here, on USPS** (`paper`)', 'paper'),
-        theirs('its fully connected net', PAPER_FC40), ours('here, on USPS (`fc40`)', 'fc40'),
+        ours('**here, on USPS** (`paper`)', runs_of('paper')),
+        theirs('its fully connected net', PAPER_FC40),
+        ours('here, on USPS (`fc40`)', runs_of('fc40')),
         theirs('the 2022 reproduction, on MNIST', KARPATHY2022),
-        ours('its settings, our seeds, on its digits of MNIST (`karpathy2022`)', 'karpathy2022', 'mnist'),
-        ours('its settings, on USPS (`karpathy2022`)', 'karpathy2022')])
+        ours('its settings, our seeds, on its digits of MNIST (`karpathy2022`)', runs_of('karpathy2022', 'mnist')),
+        ours('its settings, on USPS (`karpathy2022`)', runs_of('karpathy2022'))])
 
 
 NET, FULL = 'the paper, `paper` on USPS', 'its fully connected net, `fc40` on USPS'
@@ -133,11 +122,16 @@ def single_runs():
                    span(key, place), f'{place["z"]:+.1f}'] for net, key, value, place in comparisons()])
 
 
+def change(recipe, base='paper'):
+    """How the test error of a recipe differs from that of another, as uncertainty.difference."""
+    return uncertainty.difference(by_seed(recipe, 'test_error'), by_seed(base, 'test_error'))
+
+
 def nets():
     """Pairs of recipes on the same test digits."""
     rows = []
     for a in 'fc40', 'karpathy2022', 'sgd':
-        d = uncertainty.difference(by_seed(a, 'test_error'), by_seed('paper', 'test_error'))
+        d = change(a)
         missed_a, missed = ({seed: set(words.split()) for seed, words in by_seed(name, 'missed').items()}
                             for name in (a, 'paper'))
         tests = [uncertainty.mcnemar(missed_a[seed], missed[seed]) for seed in missed_a if seed in missed]
@@ -150,10 +144,10 @@ def nets():
 
 def open_questions(recipe, variants):
     """One change to a recipe at a time."""
-    rows = [[*ours(f'`{recipe}`', recipe, keys=NARROW), '', '']]
+    rows = [[*ours(f'`{recipe}`', runs_of(recipe), NARROW), '', '']]
     for name, (what, _) in variants.items():
-        d = uncertainty.difference(by_seed(name, 'test_error'), by_seed(recipe, 'test_error'))
-        rows.append([*ours(f'`{name}`: {what}'.replace('+-', '±'), name, keys=NARROW), interval(d),
+        d = change(name, recipe)
+        rows.append([*ours(f'`{name}`: {what}'.replace('+-', '±'), runs_of(name), NARROW), interval(d),
                      probability(d['p'])])
     return table([f'one change to `{recipe}`', *head(NARROW)[1:], f'test error - `{recipe}` [95%]', 'p'], rows)
 
@@ -182,11 +176,9 @@ def notes():
     """What the paper leaves open, what is assumed, and what another choice does to the test error."""
     rows = []
     for question, assumed, why, names in ASSUMED:
-        changes = [uncertainty.difference(by_seed(name, 'test_error'),
-                                          by_seed('fc40' if name in FC40_VARIANTS else 'paper', 'test_error'))
-                   for name in names]
+        changes = {name: change(name, 'fc40' if name in FC40_VARIANTS else 'paper') for name in names}
         rows.append([question, assumed.format(**repro.RECIPES['paper']['training']), why,
-                     '; '.join(f'`{name}`: {interval(d)}' for name, d in zip(names, changes))])
+                     '; '.join(f'`{name}`: {interval(d)}' for name, d in changes.items())])
     return table(['open', 'assumed', 'why', 'otherwise'], rows, '---')
 
 
@@ -205,11 +197,12 @@ def trained(recipe, dataset, seed):
     settings, splits = repro.RECIPES[recipe], load(dataset)
     net, history = repro.build(settings, seed), {split: [] for split in splits}
     try:
-        for _ in repro.train(net, *splits['train'], **settings['training']):
+        for _ in cli.progress(repro.train(net, *splits['train'], **settings['training']), leave=False, unit='pass',
+                              total=settings['training']['passes'], desc=f'{recipe} on {dataset}, seed {seed}'):
             for split, digits in splits.items():
                 history[split].append(repro.measure(net, *digits))
     except repro.Diverged:
-        fail(f'recipe {recipe} diverged on {dataset} with seed {seed}; there is nothing to draw')
+        cli.fail(f'recipe {recipe} diverged on {dataset} with seed {seed}; there is nothing to draw')
     return net, {split: {key: [m[key] for m in passes] for key in passes[0]} for split, passes in history.items()}
 
 
@@ -331,8 +324,6 @@ def draw_confusion():
     fig, (ax, bars) = canvas(4.4, 1, 2, sharey=True, width_ratios=(1.9, 1))
     ax.imshow(wrong, cmap='Blues', aspect='auto', vmax=1.6 * wrong.max() or 1)       # pale enough to read numbers on
     for (c, a), n in np.ndenumerate(matrix):
-        if a == c:
-            ax.add_patch(Rectangle((a - .5, c - .5), 1, 1, facecolor='#EEEEEE', edgecolor='none'))
         if n:
             ax.text(a, c, f'{n:.1f}', ha='center', va='center', fontsize=8.5, color=GRAY if a == c else BLACK)
     ax.set(xticks=range(10), yticks=range(10), yticklabels=[f'{c} (of {round(sizes[c])})' for c in range(10)],
@@ -340,10 +331,8 @@ def draw_confusion():
            title=f'test digits of USPS by answer: the mean of {len(SEEDS)} seeds')
     mean = 100 * wrong.sum() / sizes.sum()
     bars.axvline(mean, color=BLACK, linewidth=0.8, linestyle=':')
-    bars.barh(range(10), error, color=BLUE, height=0.6)
-    for c in range(10):
-        bars.annotate(f'{error[c]:.1f}', (error[c], c), (4, 0), textcoords='offset points', va='center', fontsize=8.5,
-                      bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1})
+    bars.bar_label(bars.barh(range(10), error, color=BLUE, height=0.6), fmt='%.1f', padding=4, fontsize=8.5,
+                   bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1})
     bars.set(title='error, % of the class', xlabel=f'dotted: all {round(sizes.sum())}, {mean:.1f}%')
     bars.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axes in (ax, bars):

@@ -3,11 +3,10 @@ Read pictures of handwritten digits, one digit each, with a trained net.
 
     python -m experiments.predict out/karpathy2022-mnist mine.png
 
-RUN is a folder that repro.py wrote, or its model.pt; its args.json says how the
-net was made, and which data set it was trained on. A picture may have
-any size, dark on light or light on dark. It holds one digit, anywhere; shadows,
-lines, specks, a box, or the table's edge are left out, as far as they do not
-touch it. It is brought to 16x16 as the digits of the net's data set were:
+RUN is a folder that repro.py or modern.py wrote, or its model.pt. A picture may
+have any size, dark on light or light on dark. It holds one digit, anywhere;
+shadows, lines, specks, a box, or the table's edge are left out, as far as they
+do not touch it. It is brought to 16x16 as the digits of the net's data set were:
 
 mnist, mnist60k, mnist-seedN    scaled to fit a 20x20 box, its center of mass
                                 moved to the middle of 28x28 pixels, and these
@@ -24,13 +23,15 @@ import math
 import os
 import re
 import sys
-import warnings
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from scipy import ndimage
 
+if not __package__:                     # python experiments/predict.py, without -m
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+import modern
 import prepro
 import repro
 from support import cli, files
@@ -85,12 +86,8 @@ def opened(path):
     try:
         with open(path, 'rb') as f:
             heic = re.match(b'....ftyp(hei|hev|mif1|msf1)', f.read(12), re.DOTALL)
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')                              # of what is large, and still read
-            with Image.open(path) as image:
-                return gray(ImageOps.exif_transpose(image))              # phones leave turning to whoever shows it
-    except (Image.DecompressionBombError, MemoryError):
-        reason = 'it is too large; make it smaller'
+        with Image.open(path) as image:
+            return gray(ImageOps.exif_transpose(image))                  # phones leave turning to whoever shows it
     except Exception as e:              # Pillow's readers each have their own errors for a file that is not theirs
         reason = e.strerror if isinstance(e, OSError) and e.strerror else (
             'it is HEIC, as phones write; save it as JPEG or PNG' if heic else 'it is no picture, or a damaged one')
@@ -212,42 +209,50 @@ def normalized(ink, dataset):
 # the net and its answer
 
 def load(path):
-    """(net, data set's name) of a run, its folder or its model.pt. Ends the script if its files do not fit together."""
+    """(net, data set's name, args.json) of a run, a folder or model.pt. Ends the script if its files do not fit."""
     path = os.path.join(path, 'model.pt') if os.path.isdir(path) else path
     state, args = files.load_model(path)
     try:
         if args.keys() == {'learning_rate', 'output_dir'}:               # as in 2022, modern.py's 3e-4
             if args['learning_rate'] < 0.001:
                 fail(f'{path} is the net of the modern.py of 2022, which is not here; to train a net: python repro.py')
-            args = {'settings': repro.RECIPES['karpathy2022'], 'dataset': 'mnist'}
-        net = repro.build(args['settings'], seed=0)
+            args = dict(recipe='karpathy2022', dataset='mnist', seed=1337, settings=repro.RECIPES['karpathy2022'])
+        net = (modern.build(modern.Settings(**args['settings']), seed=0) if 'rung' in args else
+               repro.build(args['settings'], seed=0))
         net.load_state_dict(state)
-        return net, files.dataset(args['dataset'])
+        return net, files.dataset(args['dataset']), args
     except Exception:                   # settings may be missing, unknown, of another type, or another net's
         fail(f'{path} does not hold the net that the args.json beside it describes, or one of the two is damaged; '
              'to train a net: python repro.py')
 
 
+def outputs(net, X):
+    """A net's outputs (n, 10), where they are logits as probabilities."""
+    out = repro.outputs(net, X)
+    return out.softmax(1) if isinstance(net, modern.Net) else out
+
+
 def threshold(net, X, Y):
     """The least margin with which at most 1% of the digits X (n, 1, 16, 16), Y (n, 10) that have it are misread."""
-    _, error, margin = repro.rejection_curve(repro.outputs(net, X), Y.argmax(1))
+    _, error, margin = repro.rejection_curve(outputs(net, X), Y.argmax(1))
     return float(margin[error <= 1].min(initial=math.inf))
 
 
 def answer(net, out, least):
     """A bar chart of the outputs out (10,), and a verdict: lines of text. With least None, nothing is rejected."""
+    low, high, level = (0, 1, 1) if isinstance(net, modern.Net) else (-net.A, net.A, net.level)
+
     def length(y):
-        return min(max(0, round((y / net.A + 1) / 2 * BAR)), BAR)
-    target = length(net.level)
+        return min(max(0, round((y - low) / (high - low) * BAR)), BAR)
+    target = length(level)
     bars = [(f'{"#" * length(y):{BAR}}', y) for y in out.tolist()]
     chart = [f'  {c}  {bar[:target]}|{bar[target:]} {y:+.2f}' for c, (bar, y) in enumerate(bars)]
     (first, second), (a, b) = (t.tolist() for t in out.topk(2))
-    margin = f'margin over {b}: {first - second:.2f}'
-    if least is None:
-        return [*chart, f'  answer: {a} ({margin})']
-    verdict = 'rejected' if first - second < least else 'answer'
-    limit = f'rejected below {least:.2f}' if least < math.inf else 'no margin leaves 1% error'
-    return [*chart, f'  {verdict}: {a} ({margin}; {limit})']
+    verdict, limit = 'answer', ''
+    if least is not None:
+        verdict = 'rejected' if first - second < least else 'answer'
+        limit = f'; rejected below {least:.2f}' if least < math.inf else '; no margin leaves 1% error'
+    return [*chart, f'  {verdict}: {a} (margin over {b}: {first - second:.2f}{limit})']
 
 
 def column(v, ink, X):
@@ -260,7 +265,7 @@ def column(v, ink, X):
 
 def main():
     parser = cli.parser(__doc__)
-    parser.add_argument('model', metavar='RUN', type=cli.path, help='a folder that repro.py wrote, or its model.pt')
+    parser.add_argument('model', metavar='RUN', type=cli.path, help='the folder of a run, or its model.pt')
     parser.add_argument('images', nargs='+', metavar='IMAGE', type=cli.path, help='pictures, one digit each')
     parser.add_argument('--save', metavar='FILE.png', type=cli.path, help='write the pictures side by side, what was '
                         'taken for the digit in red, and below them what the net saw')
@@ -269,7 +274,8 @@ def main():
         parser.error(f'--save: {args.save} is one of the pictures to read')
 
     torch.set_num_threads(1)
-    net, dataset = load(args.model)
+    Image.MAX_IMAGE_PIXELS = None       # a phone's panorama is large
+    net, dataset, _ = load(args.model)
     folder = files.digits_path(dataset, '')
     least = threshold(net, *files.load_digits(dataset)['test']) if os.path.exists(folder) else None
     if least is None:
@@ -277,13 +283,12 @@ def main():
     columns = []
     for path in args.images:
         try:
-            v = opened(path)
-            ink, remarks = digit(v)
+            ink, remarks = digit(v := opened(path))
         except Unreadable as e:
             cli.warn(f'{path}: {e}')
             continue
         X = normalized(ink, dataset)
-        print('\n'.join([path, *answer(net, repro.outputs(net, X)[0], least), *remarks, '']), flush=True)
+        print('\n'.join([path, *answer(net, outputs(net, X)[0], least), *remarks, '']), flush=True)
         columns.append(column(v, ink, X))
     if args.save and columns:
         f = io.BytesIO()

@@ -45,15 +45,12 @@ KEY = ('dataset', 'settings', 'pictures', 'seed')
 VALUES = ('n', 'error', 'rejected', 'error_kept')
 WORDS = KEY[:-1]
 
-load = files.load_digits
-
-
 def test_digits(dataset):
     """[(picture, label)] of a data set's test digits, light on dark as they are."""
     if dataset == 'mnist':
         images, labels = prepro.embedded()['test']
     else:
-        X, Y = load(dataset)['test']
+        X, Y = files.load_digits(dataset)['test']
         images, labels = np.round((X[:, 0].numpy() + 1) * 127.5).astype(np.uint8), Y.argmax(1).numpy()
         images = np.pad(images, ((0, 0), (4, 4), (4, 4)))
     return [(Image.fromarray(image), int(label)) for image, label in zip(images, labels)]
@@ -254,8 +251,9 @@ def shown(dataset, kind):
 @functools.cache
 def trained(dataset, seed):
     """(a net, the threshold below which it rejects)."""
-    net, _ = compare.trained(RECIPE, *load(dataset)['train'], seed)
-    return net, predict.threshold(net, *load(dataset)['test'])
+    train, test = files.load_digits(dataset).values()
+    net, _ = compare.trained(RECIPE, *train, seed)
+    return net, predict.threshold(net, *test)
 
 
 def one_run(dataset, settings, pictures, seed):
@@ -271,36 +269,30 @@ def one_run(dataset, settings, pictures, seed):
 
 def read(path):
     """The rows of a CSV file of these runs, of the recipe as it is now."""
-    return [row for row in runs.read_rows(path, KEY, VALUES, WORDS, 'run: python -m experiments.reading --out '
-                                          'results/predict.csv') if row['settings'] == runs.fingerprint(RECIPE)]
-
-
-def shares(rows, dataset, kind):
-    """[n, % wrong, % rejected, % wrong and accepted] of a kind of picture, the last three as 'mean ± sd' over seeds."""
-    found = [row for row in rows if (row['dataset'], row['pictures']) == (dataset, kind)]
-    if not found:
-        raise Missing(f'{kind} pictures of {dataset}')
-    values = [(row['error'], row['rejected'], row['error_kept'] * (1 - row['rejected'] / 100)) for row in found]
-    return [found[0]['n'], *(pm(runs.mean_sd(column)[:2], 1) for column in zip(*values))]
+    return [row for row in runs.read_rows(path, KEY, VALUES, WORDS) if row['settings'] == runs.fingerprint(RECIPE)]
 
 
 def tables():
     return {'pictures': shares_tables(read(results('predict.csv')))}
 
 
-def pictures():
-    return {}
-
-
 def shares_tables(rows):
     """The tables of digits and of photographs: for each kind of picture, MNIST's nets and USPS's."""
+    def shares(kind, dataset):
+        """The percentages of a kind of picture, as 'mean ± sd' over the seeds."""
+        found = [row for row in rows if (row['dataset'], row['pictures']) == (dataset, kind)]
+        if not found:
+            raise Missing(f'{kind} pictures of {dataset}')
+        values = [(row['error'], row['rejected'], row['error_kept'] * (1 - row['rejected'] / 100)) for row in found]
+        return [pm(runs.mean_sd(column)[:2], 1) for column in zip(*values)]
+
+    n, scenes = {row['pictures']: row['n'] for row in rows}, {kind: label for kind, (label, *_) in SCENES.items()}
     head = ['n', *(f'{dataset}: {what}' for dataset in ('MNIST', 'USPS')
                    for what in ('wrong, %', 'rejected, %', 'wrong and accepted, %'))]
-    parts = []
-    for title, labels in ('pictures', DIGITS), ('photographs', {kind: scene[0] for kind, scene in SCENES.items()}):
-        parts.append(table([title, *head], [[label, *shares(rows, 'mnist', kind), *shares(rows, 'usps', kind)[1:]]
-                                            for kind, label in labels.items()]))
-    return '\n\n'.join(parts)
+    return '\n\n'.join(
+        table([title, *head], [[label, n.get(kind), *shares(kind, 'mnist'), *shares(kind, 'usps')]
+                               for kind, label in labels.items()])
+        for title, labels in (('pictures', DIGITS), ('photographs', scenes)))
 
 
 def main():
@@ -309,7 +301,7 @@ def main():
     runs.add_arguments(parser, os.path.join('out', 'predict.csv'))
     args = parser.parse_args()
     for dataset in 'mnist', 'usps':
-        load(dataset)                   # ends here if it is not there
+        files.load_digits(dataset)      # ends here if it is not there
     jobs = [dict(zip(KEY, (dataset, runs.fingerprint(RECIPE), kind, seed)))
             for kind in KINDS for dataset in ('mnist', 'usps') for seed in args.seeds]
     print(shares_tables(runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, workers=args.jobs,

@@ -6,7 +6,7 @@ the pictures of results/.
     python -m experiments.report curves     # this picture; all: every one
     python -m experiments.report --check    # status 1 if one of them is old
 
-The numbers come from the rooms of experiments/. A room offers
+The numbers come from the rooms of experiments/. A room offers one or both of
 
     tables()      {mark: text}: what is between <!-- mark --> and <!-- /mark -->
     pictures()    {file name: draw}: draw() returns the bytes of results/NAME
@@ -21,6 +21,7 @@ are drawn when they are named.
 import os
 import re
 import textwrap
+from itertools import zip_longest
 
 import torch
 from PIL import Image
@@ -33,34 +34,34 @@ from support import cli, files
 from support.cli import fail
 
 PAGES = 'README.md', 'NOTES.md', os.path.join('results', 'README.md')
-
-
 ROOMS = paper, samples, answer, claims, ladder, trials, speed, reading, architecture
 
 
+def parts(room, kind):
+    """A room's tables or pictures; it may have none."""
+    return getattr(room, kind, dict)()
+
+
 def complete():
-    """({room: its tables} of the rooms that have all their runs, [what the others lack])."""
-    tables, lacking = {}, []
+    """({mark: text}, {file name: draw} of the rooms that have all their runs, [what the others lack])."""
+    texts, drawings, lacking = {}, {}, []
     for room in ROOMS:
         try:
-            tables[room] = room.tables()
+            texts |= parts(room, 'tables')
         except Missing as e:
             lacking.append(str(e))
-    return tables, lacking
-
-
-def tables():
-    """{mark: text} of the rooms that have all their runs."""
-    return {mark: text for texts in complete()[0].values() for mark, text in texts.items()}
-
-
-def pictures():
-    """{file name: draw} of all rooms."""
-    return {name: draw for room in ROOMS for name, draw in room.pictures().items()}
+        else:
+            drawings |= parts(room, 'pictures')
+    return texts, drawings, lacking
 
 
 def filled(page, texts):
     """A page with the texts between its marks. A mark may begin an item of a list: `- <!-- mark -->`."""
+    marks = re.findall(r'<!-- (/?\w+) -->', page)
+    for opening, closing in zip_longest(marks[::2], marks[1::2]):
+        if closing != f'/{opening}':
+            raise ValueError(f'<!-- {opening} --> is not followed by <!-- /{opening} -->')
+
     def between(match):
         opening, item, mark, closing = match.groups()
         if mark not in texts:           # its room lacks runs
@@ -92,44 +93,50 @@ def main():
     parser.add_argument('pictures', nargs='*', metavar='PICTURE', help='draw these; pages and others are left alone')
     parser.add_argument('--check', action='store_true', help='write nothing; status 1 if a page or a picture is old')
     args = parser.parse_args()
-    drawings = pictures()
+    every = {name: draw for room in ROOMS for name, draw in parts(room, 'pictures').items()}
     chosen = [f'{name.removesuffix(".png")}.png' for name in args.pictures if name != 'all']
     for name in chosen:
-        if name not in drawings:
-            parser.error(f'there is no picture {name}; there are {", ".join(drawings)}')
+        if name not in every:
+            parser.error(f'there is no picture {name}; there are {", ".join(every)}')
+    if 'all' in args.pictures:
+        chosen = every
     if not args.pictures:
-        rooms, lacking = complete()
+        texts, drawings, lacking = complete()
         if lacking:
             cli.warn(f'what is made of these stays as it is, as results/*.csv lack them: {"; ".join(lacking)}')
-        write_pages(args.check)
-        chosen = [name for room in rooms for name in room.pictures() if old(name)]
-    names = drawings if 'all' in args.pictures else chosen
+        write_pages(texts, args.check)
+        chosen = [name for name in drawings if old(name)]
     if args.check:
-        if names:
-            fail(f'older than their CSV files: {", ".join(names)}; run: python -m experiments.report')
+        if chosen:
+            fail(f'older than their CSV files: {", ".join(chosen)}; run: python -m experiments.report')
         return
     files.writable(results(''))
     torch.set_num_threads(1)            # two are slower on a net of this size
-    for name in names:
+    for name in cli.progress(chosen, unit='picture'):
         try:
-            files.write_file(results(name), drawings[name]())
+            files.write_file(results(name), every[name]())
         except Missing as e:
             cli.warn(f'{name} is not drawn: results/*.csv lack {e}')
             continue
         print(os.path.join('results', name), flush=True)
 
 
-def write_pages(check):
-    """Write the pages that change; with check, end with status 1 at the first that would."""
-    texts = tables()
+def write_pages(texts, check):
+    """Write the pages that change; with check, end with status 1 if there is one."""
+    pages = {}
     for page in PAGES:
-        path = os.path.join(ROOT, page)
-        before = files.read_file(path, '`git checkout` brings it back').decode()
-        after = filled(before, texts)
+        before = files.read_file(os.path.join(ROOT, page), '`git checkout` brings it back').decode()
+        try:
+            after = filled(before, texts)
+        except ValueError as e:
+            fail(f'{page}: {e}; nothing is written')
         if after != before:
-            if check:
-                fail(f'{page} differs from results/*.csv; run: python -m experiments.report')
-            files.write_file(path, after.encode())
+            pages[page] = after
+    if check and pages:
+        fail(f'{" and ".join(pages)} differ from results/*.csv; run: python -m experiments.report')
+    for page, text in pages.items():
+        files.write_file(os.path.join(ROOT, page), text.encode())
+    print(f'written: {", ".join(pages)}' if pages else 'the pages have the numbers of results/*.csv')
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ import numpy as np
 
 import prepro
 from experiments import uncertainty
-from experiments.compare import LABELS, NARROW, TWENTY, load, measured, published, runs_of
+from experiments.compare import LABELS, NARROW, TWENTY, head, load, ours, runs_of, theirs
 from experiments.markdown import Missing, table
 from experiments.style import BLACK, BLUE, ORANGE, bare, canvas, mosaic, name_ends, png
 from repro import KARPATHY2022, PASSES
@@ -35,21 +35,16 @@ def pictures():
     return {'draws.png': draw_draws, 'digits.png': draw_digits}
 
 
-def cells(recipe, keys=NARROW):
-    return measured(runs_of(recipe, 'mnist60k'), keys)
-
-
 def draws():
-    return table(['', 'n', *(LABELS[key] for key in NARROW)], [
-        ['drawn test first (`test_first`)', *cells('test_first')],
-        ['drawn train first (`train_first`)', *cells('train_first')],
-        [f'all of MNIST, {PASSES} passes (`karpathy2022`)', *cells('karpathy2022')],
-        ['all of MNIST, 100 passes (`passes_100`)', *cells('passes_100')],
-        ['the 2022 blog post: 50,000 digits, 100 passes', '', *published(BLOG, NARROW)]])
+    recipes = {'test_first': 'drawn test first', 'train_first': 'drawn train first',
+               'karpathy2022': f'all of MNIST, {PASSES} passes', 'passes_100': 'all of MNIST, 100 passes'}
+    return table(head(NARROW), [
+        *(ours(f'{what} (`{name}`)', runs_of(name, 'mnist60k'), NARROW) for name, what in recipes.items()),
+        theirs('the 2022 blog post: 50,000 digits, 100 passes', BLOG, NARROW)])
 
 
 def draws_finding():
-    first, other = (cells(name, ['test_error'])[1] for name in ('test_first', 'train_first'))
+    first, other = (ours('', runs_of(name, 'mnist60k'), ['test_error'])[2] for name in ('test_first', 'train_first'))
     return ('**The digits that the 2022 reproduction takes from MNIST are not fixed by its seed**: it loops over a '
             f'Python *set*. Drawn test first, its settings give {first}% wrong; drawn train first, {other}%.')
 

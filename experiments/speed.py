@@ -13,27 +13,22 @@ engine autograd             repro.py --engine autograd
 engine compiled             repro.py's default, support/backprop.py
 arithmetic limit            the step's multiply-adds, at the speed of a large
                             float32 matrix product on the same core
-cold start                  `python repro.py --passes 1` in a fresh copy, where
-                            the engine is compiled, less a second run
 """
 import functools
 import os
 import platform
-import shutil
 import statistics
-import subprocess
-import sys
-import tempfile
 import textwrap
 import time
-from concurrent.futures import ThreadPoolExecutor
 
+import joblib
 import torch
 import torch.nn.functional as F
 
 import prepro
 import repro
-from experiments.markdown import ROOT, Missing, results, table
+from experiments.markdown import Missing, results, table
+from experiments.style import BLUE, canvas, png
 from support import cli, engine, files, runs
 
 CSV = os.path.join('results', 'speed.csv')
@@ -79,55 +74,24 @@ def seconds(f, *args):
 
 
 def times(rounds, some=400):
-    """{what: seconds}: of a pattern in each of STEPS and in evaluation, and of whole runs."""
-    threads, compiled, n = torch.get_num_threads(), engine.backprop, 2 * runs.cores()
+    """{what: seconds} of a pattern, in each of STEPS and in evaluation."""
+    threads, compiled = torch.get_num_threads(), engine.backprop
     torch.set_num_threads(1)
     X, T = prepro.tensors(*prepro.embedded()['train'])
     nets, a = [repro.Net() for _ in range(4)], torch.rand(1024, 1024)
     rates = dict.fromkeys(dict(nets[0].named_parameters()), 0.03)
-
-    def whole_pass(net):
-        compiled.train_pass(net, X, T, rates, range(len(X)))
-
-    def many_seeds():
-        with ThreadPoolExecutor(runs.cores()) as pool:
-            list(pool.map(lambda seed: whole_pass(repro.Net(seed)), range(n)))
-
     compiled.train_pass(nets[3], X, T, rates, range(1))                  # compile
     candidates = {
         f'{STEPS[0]} ({threads})': lambda: seconds(eager_steps, nets[0], X, T, some, threads) / some,
         STEPS[1]: lambda: seconds(eager_steps, nets[1], X, T, some, 1) / some,
         STEPS[2]: lambda: seconds(repro.train_pass, nets[2], X, T, rates, range(some)) / some,
-        STEPS[3]: lambda: seconds(whole_pass, nets[3]) / len(X),
+        STEPS[3]: lambda: seconds(compiled.train_pass, nets[3], X, T, rates, range(len(X))) / len(X),
         STEPS[4]: lambda: statistics.fmean(seconds(torch.matmul, a, a) for _ in range(10)) / len(a)**3
         * multiply_adds(nets[0]),
-        EVALUATION: lambda: seconds(compiled.outputs, nets[3], X) / len(X),
-        f'{n} seeds on all cores, a pass each': lambda: seconds(many_seeds),
-        'import torch': lambda: python(folder, '-c', 'import torch'),
-        f'python repro.py, {repro.PASSES} passes': lambda: python(folder, os.path.join(ROOT, 'repro.py')),
-        'cold start': lambda: cold_start(folder)}
-    with tempfile.TemporaryDirectory() as folder:
-        python(folder, os.path.join(ROOT, 'prepro.py'))                          # writes data/mnist
-        found = [{what: candidate() for what, candidate in candidates.items()}
-                 for _ in cli.progress(range(rounds), unit='round')]
+        EVALUATION: lambda: seconds(compiled.outputs, nets[3], X) / len(X)}
+    found = [{what: candidate() for what, candidate in candidates.items()}
+             for _ in cli.progress(range(rounds), unit='round')]
     return {what: statistics.median(each[what] for each in found) for what in candidates}
-
-
-def python(folder, *argv, **env):
-    """The seconds that a command takes."""
-    return seconds(lambda: subprocess.run([sys.executable, *argv], cwd=folder, check=True, capture_output=True,
-                                          env=os.environ | env))
-
-
-def cold_start(folder):
-    """The seconds of a first run less those of the second, in a fresh copy of the scripts without numba's cache."""
-    shutil.rmtree(os.path.join(folder, 'support'), ignore_errors=True)
-    shutil.copytree(os.path.join(ROOT, 'support'), os.path.join(folder, 'support'),
-                    ignore=shutil.ignore_patterns('__pycache__'))
-    for name in 'prepro.py', 'repro.py':
-        shutil.copy(os.path.join(ROOT, name), folder)
-    first, second = (python(folder, 'repro.py', '--passes', '1', NUMBA_CACHE_DIR='') for _ in range(2))
-    return first - second
 
 
 def machine():
@@ -137,14 +101,14 @@ def machine():
             name = next(line.split(':')[1].strip() for line in f if line.startswith('model name'))
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
-    return f'{name}, {runs.cores()} cores'
+    return f'{name}, {joblib.cpu_count()} cores'
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # tables
 
 def tables():
-    return {'speed': speed_tables(*committed()), 'speed_front': in_short(*committed())}
+    return {'speed': speed_table(*committed()), 'speed_front': in_short(*committed())}
 
 
 @functools.cache
@@ -159,15 +123,12 @@ def committed():
     return found, rows[0]['machine']
 
 
-def speed_tables(found, where):
-    """Times of a step, in absolute terms and against the engine and its limit; and of whole runs."""
-    of_a_step = [what for what in found if what.startswith(STEPS)]
-    rows = [[f'a training step, {what}', f'{1e6 * found[what]:.3g}',
-             *(f'{found[what] / found[other]:.3g}' for other in STEPS[3:])] for what in of_a_step]
-    rows += [[EVALUATION, f'{1e6 * found[EVALUATION]:.3g}', '', '']]
-    whole = [[what, f'{s:.1f}'] for what, s in found.items() if what not in (*of_a_step, EVALUATION)]
-    return '\n\n'.join([f'{where}:', table(['', 'microseconds', '/ compiled', '/ limit'], rows),
-                        table(['whole runs', 'seconds'], whole)])
+def speed_table(found, where):
+    """Times of a step, in absolute terms and against the engine and its limit."""
+    rows = [[f'a training step, {what}', f'{1e6 * s:.3g}', *(f'{s / found[other]:.3g}' for other in STEPS[3:])]
+            for what, s in found.items() if what != EVALUATION]
+    rows.append([EVALUATION, f'{1e6 * found[EVALUATION]:.3g}', '', ''])
+    return f'{where}:\n\n' + table(['', 'microseconds', '/ compiled', '/ limit'], rows)
 
 
 def in_short(found, where):
@@ -186,7 +147,6 @@ def pictures():
 
 def draw_speed():
     """How long the paper's 23 passes take, from 1989 to now, and what the arithmetic alone would take."""
-    from experiments.style import BLUE, canvas, png                      # here: timing needs no matplotlib
     found, where = committed()
     whole = {'The paper, 1989\nSUN-4/260': repro.DAYS * 24 * 60 * 60,
              'The 2022 reproduction, as published\nPyTorch, a laptop of 2020': SECONDS_2022}
@@ -227,13 +187,13 @@ def main():
     if not engine.backprop:
         cli.fail(f'there is no compiled engine to time: {engine.missing}')
     if args.out:
-        files.writable(*os.path.split(os.path.abspath(args.out)))
+        files.writable(os.path.dirname(args.out) or '.')
     found = times(args.rounds)
     print(f'Python {platform.python_version()}, torch {torch.__version__}, '
-          f'{multiply_adds(repro.Net()):,} multiply-adds a training step, on {speed_tables(found, machine())}')
+          f'{multiply_adds(repro.Net()):,} multiply-adds a training step, on {speed_table(found, machine())}')
     if args.out:
-        files.write_file(args.out, ('what,seconds,machine\n' + ''.join(
-            f'"{what}",{s:.6g},"{machine()}"\n' for what, s in found.items())).encode())
+        lines = [('what', 'seconds', 'machine'), *((what, s, machine()) for what, s in found.items())]
+        files.write_file(args.out, b''.join(map(runs.csv_line, lines)))
 
 
 if __name__ == '__main__':

@@ -84,3 +84,9 @@ def mosaic(images, columns, gap, empty):
         y, x = gap + i // columns * (h + gap), gap + i % columns * (w + gap)
         sheet[y:y + h, x:x + w] = image
     return sheet
+
+
+def maps(ax, images, columns, most):
+    """Images (n, h, w) side by side: -most is black, most is white."""
+    bare(ax).imshow(mosaic(images, columns, 1, np.nan), vmin=-most, vmax=most,
+                    cmap=plt.colormaps['gray'].with_extremes(bad='#BCD3E5'))

@@ -2,7 +2,6 @@
 Settings of modern.py, tried on folds of the training digits. No test digit is
 read.
 
-    python -m experiments.trials --list
     python -m experiments.trials 'distill*' --folds 0-4 [--dataset usps]
 
 A trial is a rung with some settings changed. It trains on four blocks of
@@ -20,13 +19,14 @@ import json
 import math
 import os
 import statistics
+import textwrap
 from dataclasses import asdict, replace
 
 import torch
 
 import modern
 from experiments import ladder
-from experiments.markdown import Missing, results, table
+from experiments.markdown import Missing, columns, results, table
 from support import cli, files, runs
 
 OUT = os.path.join('results', 'modern_trials.csv')
@@ -75,10 +75,6 @@ def tables():
     return {f'tried_{dataset}': tried(dataset) for dataset in ('mnist', 'usps')}
 
 
-def pictures():
-    return {}
-
-
 def compared_with(trial):
     """The trial with which another is compared; a rung's own trial is under itself."""
     return trial[:6] if trial.startswith('rung') else 'rung 8' if trial.startswith('distill') else 'rung 7'
@@ -95,33 +91,31 @@ def tried(dataset):
         raise Missing(f'trials on {dataset}')
     for name, folds in sorted(complete.items(), key=lambda item: (
             compared_with(item[0]), item[0] != compared_with(item[0]), item[0])):
-        misses, loss, distorted = ([row[key] for row in folds] for key in ('misses', 'loss', 'distorted_error'))
         is_rung = name == compared_with(name)
         base = complete.get(f'rung {int(name[5]) - 1}' if is_rung else compared_with(name))
-        d = [m - row['misses'] for m, row in zip(misses, base)] if base else []
-        lines.append([f'**{name}**' if is_rung else name, f'{sum(misses):.0f}',
+        d = [row['misses'] - other['misses'] for row, other in zip(folds, base)] if base else []
+        lines.append([f'**{name}**' if is_rung else name, f'{sum(row["misses"] for row in folds):.0f}',
                       f'{statistics.fmean(d):+.1f} ± {statistics.stdev(d) / len(d)**0.5:.1f}' if d else '',
-                      f'{statistics.fmean(loss):.4f}', f'{statistics.fmean(distorted):.2f}'])
+                      f'{mean(folds, "loss"):.4f}', f'{mean(folds, "distorted_error"):.2f}'])
     return table(['', 'misses', 'a fold, change ± standard error', 'cross-entropy', 'wrong of distorted, %'], lines)
+
+
+def mean(rows, key):
+    return statistics.fmean(row[key] for row in rows)
 
 
 def main():
     known = trials()
-    parser = cli.parser(__doc__)
-    parser.add_argument('trials', nargs='*', metavar='TRIAL', help="names, or patterns of names such as 'distill*'")
-    parser.add_argument('--list', action='store_true', help='print the names, and do nothing else')
+    parser = cli.parser(__doc__, epilog=textwrap.fill(f'trials: {", ".join(known)}', 79))
+    parser.add_argument('trials', nargs='+', metavar='TRIAL', help="names, or patterns of names such as 'distill*'")
     parser.add_argument('--dataset', type=files.dataset, default='mnist', metavar='D', help='(default: mnist)')
     parser.add_argument('--folds', type=cli.numbers, default=f'0-{FOLDS - 1}', metavar='A-B',
                         help=f'also the seeds (default: 0-{FOLDS - 1})')
     runs.add_arguments(parser, OUT)
     args = parser.parse_args()
-    if args.list:
-        print('\n'.join(known))
-        return
-    unknown = [name for name in args.trials if not fnmatch.filter(known, name)]
-    if unknown or not args.trials:
-        parser.error(f'no trial is called {", ".join(unknown)}; --list prints the names' if unknown else
-                     'name trials; --list prints them')
+    for name in args.trials:
+        if not fnmatch.filter(known, name):
+            parser.error(f'no trial is called {name}; there are {", ".join(known)}')
     if max(args.folds) >= FOLDS:
         parser.error(f'--folds: there are 0 to {FOLDS - 1}')
     names = [name for name in known if any(fnmatch.fnmatchcase(name, pattern) for pattern in args.trials)]
@@ -129,11 +123,9 @@ def main():
     jobs = [dict(zip(KEY, (args.dataset, name, ladder.fingerprint(known[name]), fold)))
             for name in names for fold in args.folds]
     rows = runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, workers=args.jobs, cluster=args.cluster)
-    print(f'{"means over the folds":24}{"error, %":>9}{"cross-entropy":>15}{"distorted, %":>14}')
-    for name in names:
-        error, loss, distorted = (statistics.fmean(row[key] for row in rows if row['trial'] == name)
-                                  for key in ('error', 'loss', 'distorted_error'))
-        print(f'{name:24}{error:9.2f}{loss:15.4f}{distorted:14.2f}')
+    print(columns([['mean over the folds', 'error, %', 'cross-entropy', 'of distorted, %'],
+                   *([name, *(f'{mean([row for row in rows if row["trial"] == name], key):.4f}'
+                              for key in ('error', 'loss', 'distorted_error'))] for name in names)]))
 
 
 if __name__ == '__main__':

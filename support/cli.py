@@ -109,19 +109,10 @@ def parser(description, **options):
 # ---------------------------------------------------------------------------------------------------------------------
 # progress
 
-class NoBar(list):
-    """What progress gives where tqdm is missing: the same loop."""
-
-    def update(self):
-        pass
-
-    clear = close = update
-
-
-def progress(iterable=(), **options):
-    """tqdm's progress bar, on a terminal only; no bar where tqdm is not installed."""
+def progress(iterable, **options):
+    """A loop with tqdm's progress bar, on a terminal only; no bar where tqdm is not installed."""
     try:
         from tqdm import tqdm
     except ImportError:
-        return NoBar(iterable)
+        return iterable
     return tqdm(iterable, disable=None, **options)

@@ -26,7 +26,9 @@ import traceback
 from concurrent.futures import BrokenExecutor, CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import joblib
 import torch
+from tqdm import tqdm
 
 from support import cli
 from support.cli import fail, warn
@@ -42,20 +44,11 @@ def add_arguments(parser, out):
     """The arguments --jobs, --cluster and --out (default: out); hand them to run_all as workers, cluster and path."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument('--jobs', type=cli.count, metavar='N',
-                       help=f'runs at a time (default: one a core, here {cores()})')
+                       help=f'runs at a time (default: one a core, here {joblib.cpu_count()})')
     where.add_argument('--cluster', type=cli.path, metavar='ADDRESS', help='run them on a Dask cluster instead: the '
-                       'address of its scheduler, as tcp://host:8786, or its scheduler file')
+                       'address of its scheduler, as tcp://host:8786')
     parser.add_argument('--out', type=cli.path, default=out, metavar='CSV',
                         help=f'a row a run, written as it ends; what is there is not run again (default: {out})')
-
-
-def cores():
-    """How many cores this process may use: those it may run on, or fewer where a container has a quota."""
-    n = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):                       # no such file; 'max', no quota
-        quota, period = map(int, Path('/sys/fs/cgroup/cpu.max').read_text().split())
-        n = min(n, math.ceil(quota / period))
-    return n
 
 
 def fingerprint(settings):
@@ -78,27 +71,20 @@ def mean_sd(values):
 # ---------------------------------------------------------------------------------------------------------------------
 # the file. Its columns are key, what was run, and values, what was measured; words are the columns of text
 
-def read_rows(path, key, values, words, remedy='results/README.md has the command that makes it'):
+def read_rows(path, key, values, words, remedy='results/README.md has the command that makes it', unfinished=False):
     """
     The rows of a CSV file as dicts, numbers as numbers, an empty value as None. Ends the script with the file and the
     line of anything that is not a row. Files may be joined by `cat`: a second header is skipped, and a row that is
-    there twice counts once; two rows of one run that differ in more than seconds are an error.
+    there twice counts once; two rows of one run that differ in more than seconds are an error. unfinished: a last line
+    that is cut off is no error.
     """
     content = read_file(path, remedy)
-    rows, whole = parsed_file(path, content, key, values, words, remedy)
-    if whole < len(content):
-        fail(f'{path}: its last line is cut off; do the runs again that wrote it, or remove the line')
-    return rows
-
-
-def parsed_file(path, content, key, values, words, remedy):
-    """(rows, the number of bytes in whole lines): a last line that is cut off is no row."""
+    whole, _, cut_off = content.rpartition(b'\n')
     columns, rows, run_of = (*key, *values), {}, operator.itemgetter(*key)
-    header, whole = csv_line(columns), content[:content.rfind(b'\n') + 1]
-    if not whole and header.startswith(content):                         # new, or killed before its first row
-        return [], 0
+    header = csv_line(columns).decode().rstrip()
     lines = [line.rstrip('\r') for line in whole.decode('utf-8-sig', 'replace').split('\n')]    # sig: Excel's mark
-    header = header.decode().rstrip()
+    if not whole and header.encode().startswith(content):                # new, or killed before its first row
+        lines = [header]
     if lines[0] != header:
         fail(f'{path} is not a table of these runs: its first line is not {header}; {remedy}')
     for number, line in enumerate(lines, 1):
@@ -115,7 +101,9 @@ def parsed_file(path, content, key, values, words, remedy):
         other = rows.setdefault(run_of(row), row)
         if any(str(row[name]) != str(other[name]) for name in values if name != 'seconds'):      # str: NaN is NaN
             fail(f'{path}, line {number}: another result than in a line before, of the same run; remove one, or both')
-    return list(rows.values()), len(whole)
+    if cut_off and not unfinished:
+        fail(f'{path}: its last line is cut off; do the runs again that wrote it, or remove the line')
+    return list(rows.values())
 
 
 def parsed(name, field, measured):
@@ -154,12 +142,14 @@ def locked(path):
         lock.release()
 
 
-def append(path, line, whole=None):
-    """Add a line; after the first so many bytes of the file, if whole is given."""
+def append(path, header, line=b''):
+    """Add a line, to a new file after its header. A last line that was cut off goes."""
     try:
-        with open(path, 'ab') as f:
+        with open(path, 'a+b') as f:
+            f.seek(0)
+            whole = f.read().rfind(b'\n') + 1
             f.truncate(whole)
-            f.write(line)
+            f.write((b'' if whole else header) + line)
             f.flush()
             os.fsync(f.fileno())
     except OSError as e:
@@ -173,9 +163,8 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
     """
     The rows of jobs, in their order: from the file at path, or run now and added to it.
 
-    work: a function of a module, or a partial of one, so that other processes find it by its name. Its arguments are
-    sent with every job, so it loads its digits itself, from data/. A run that diverged is a row too, with NaN for all
-    numbers but seconds (None for what is not measured).
+    work: a function of a module, so that other processes find it by its name. It loads its digits itself, from data/. A
+    run that diverged is a row too, with NaN for all numbers but seconds (None for what is not measured).
 
     threads: whether work may run in threads of this process, because it releases the interpreter lock and draws from no
     global generator; otherwise it runs in processes. workers: how many at a time (default: one a core), each with one
@@ -184,32 +173,32 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
     A job that fails is reported; the others go on, and then the script ends with status 1. If a process dies, it ends
     at once. The same command goes on from there.
     """
-    run_of, remedy, failed = operator.itemgetter(*key), 'name another with --out', 0
+    run_of, header, failed = operator.itemgetter(*key), csv_line((*key, *values)), 0
     jobs = {run_of(job): job for job in jobs}                            # a job that is given twice is one
 
     def done():
-        """({run: row}, the bytes in whole lines) of the file, as it is now."""
-        content = read_file(path, remedy) if os.path.exists(path) else b''
-        rows, whole = parsed_file(path, content, key, values, words, remedy)
-        return {run_of(row): row for row in rows}, whole
+        """{run: row} of the file, as it is now."""
+        rows = read_rows(path, key, values, words, 'name another with --out', True) if os.path.exists(path) else []
+        return {run_of(row): row for row in rows}
 
-    rows, _ = done()
+    rows = done()
     if jobs.keys() <= rows.keys():      # nothing to write: the file may be read-only
         return [rows[run] for run in jobs]
     with locked(path):
-        rows, whole = done()            # another process may have added some
+        rows = done()                   # another process may have added some
+        append(path, header)            # fails before there is anything to lose
         todo = [job for run, job in jobs.items() if run not in rows]
-        append(path, b'' if whole else csv_line((*key, *values)), whole)
-        pool = on_cluster(cluster, threads) if cluster else on_this_machine(workers or cores(), threads)
-        with contextlib.closing(cli.progress(total=len(jobs), initial=len(jobs) - len(todo), unit='run')) as bar, \
-                pool as submit:
+        pool = on_cluster(cluster, threads) if cluster else on_this_machine(workers or joblib.cpu_count(), threads)
+        bar = tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit='run', disable=None)     # on a terminal only
+        with bar, pool as submit:
             futures = {submit(work, job): job for job in todo}
             for future in as_completed(futures):
                 job = futures[future]
                 try:
                     measured, error = future.result()
                     if not error:
-                        append(path, csv_line([str(job[name]) for name in key] + [measured[name] for name in values]))
+                        fields = [*(str(job[name]) for name in key), *(measured[name] for name in values)]
+                        append(path, header, csv_line(fields))
                         bar.update()
                 except BrokenExecutor:
                     fail(f'one of the processes was killed, perhaps as memory ran out; {AGAIN}')
@@ -223,7 +212,7 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
                     warn(f'{" ".join(f"{name}={value}" for name, value in job.items())}: {error}')
     if failed:
         fail(f'{failed} of {len(jobs)} runs failed; the others are in {path}; the same command tries these again')
-    rows, _ = done()
+    rows = done()
     return [rows[run] for run in jobs]
 
 
@@ -289,7 +278,7 @@ def on_cluster(address, threads):
     worker = start.format('workers', f'worker {address} --nworkers auto --nthreads 1')
     logging.disable(logging.CRITICAL)   # Dask's, of workers that come and go
     try:
-        client = Client(**{'scheduler_file' if os.path.isfile(address) else 'address': address}, timeout=10)
+        client = Client(address, timeout=10)
     except Exception as e:              # OSError, TimeoutError, ValueError for what is no address
         fail(f'no Dask scheduler answers at {address} ({type(e).__name__}); {start.format("one", "scheduler")}')
     ended = threading.Event()
@@ -322,11 +311,7 @@ def version():
 
 
 def importable(work):
-    """work, with a function of __main__, which is another module elsewhere, looked up in the script's own module."""
-    if isinstance(work, functools.partial):
-        return functools.partial(importable(work.func), *work.args, **work.keywords)
+    """work; a function of __main__, which is another module elsewhere, is looked up in the script's own module."""
     if work.__module__ != '__main__':
         return work
-    main = sys.modules['__main__']
-    name = main.__spec__.name if main.__spec__ else Path(main.__file__).stem
-    return getattr(importlib.import_module(name), work.__qualname__)
+    return getattr(importlib.import_module(sys.modules['__main__'].__spec__.name), work.__name__)

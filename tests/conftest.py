@@ -16,7 +16,7 @@ sys.path.insert(0, str(REPO))
 
 import prepro                                                            # noqa: E402 (found by the line above)
 import support.files                                                     # noqa: E402
-from experiments import paper                                            # noqa: E402
+from experiments import compare, paper                                   # noqa: E402
 from support import cli                                                  # noqa: E402
 
 ORIGINALS = Path(os.environ.get('LECUN1989_DATA') or REPO.parent / 'shared' / 'data')
@@ -60,8 +60,8 @@ def call(module, *argv, cwd):
         patch.chdir(cwd)
         patch.setattr(sys, 'argv', [module.__file__, *map(str, argv)])
         warnings.simplefilter('always', UserWarning)
-        cli.warn.cache_clear()          # a process warns once, and reads its digits once
-        support.files.load_digits.cache_clear()
+        for cached in cli.warn, support.files.load_digits, compare.committed:    # a process warns once, and reads once
+            cached.cache_clear()
         try:
             cli.run(module.main)
         except SystemExit as e:

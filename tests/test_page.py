@@ -109,6 +109,10 @@ def test_without_a_run_the_recipes_are_trained_as_repro_does(tiny_mnist, monkeyp
     call(page, cwd=tiny_mnist)
     assert (tiny_mnist / page.OUT).read_bytes() == html
 
+    (tiny_mnist / 'run' / 'args.json').write_text('{"learning_rate": 0.03, "output_dir": "out/base"}')    # as in 2022
+    assert call(page, 'run', '--out', 'page.html', cwd=tiny_mnist).status == 0
+    assert data_of((tiny_mnist / 'page.html').read_text(encoding='utf-8'))['nets'] == [found]
+
 
 def test_a_page_may_learn_the_paper_s_digits(tiny, any_digits):
     X, _ = write_digits(tiny, 'usps', 40, 20)['train']
@@ -125,7 +129,7 @@ def test_what_cannot_be_built_is_refused_in_a_line(tiny):
     save_run(tiny / 'full', recipe='fc40')
     save_run(tiny / 'other', dataset='usps')
     (tiny / 'file').write_text('')
-    for argv, parts in ((['nowhere'], ['nowhere/model.pt', 'python repro.py']), (['full'], ['full/model.pt', 'H1']),
+    for argv, parts in ((['nowhere'], ['nowhere', 'python repro.py']), (['full'], ['full', 'H1']),
                         (['other'], ['prepro.py --dataset usps']), (['run', '--out', 'file/page.html'], ['file']),
                         ([], ['prepro.py --dataset mnist'])):
         before = files(tiny)

@@ -100,6 +100,17 @@ def test_connection_table_gives_each_map_of_h2_eight_of_twelve():
     assert all(sum(a in row for row in repro.TABLE) == 8 for a in range(12))
 
 
+def test_what_a_net_cannot_be_is_said():
+    with pytest.raises(AssertionError, match='each map of H2 sees equally many'):
+        repro.Net(table=[[0, 1, 2], [0, 1]])
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(AssertionError, match='nets are float32'):
+            repro.Net()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize('value, alike', [(-1.0, True), (0.0, False), (1.0, False)])
 def test_windows_over_the_border_see_minus_one(value, alike):
     """A map whose input is -1 throughout cannot tell where the border is; with any other value it can."""
@@ -674,14 +685,6 @@ def test_disk_full_leaves_no_half_file(name, tiny, monkeypatch):
     assert (said.status, len(said.err)) == (1, 1)
     assert f'repro.py: cannot write run/{name}: No space left on device' in said.err[0]
     assert not {name, f'{name}.part'} & set(files(tiny / 'run'))
-
-
-@pytest.mark.parametrize('name', ['args.json', 'metrics.csv', 'model.pt'])
-def test_a_file_that_cannot_be_replaced_is_refused_before_work_starts(name, tiny):
-    (tiny / 'run' / name).mkdir(parents=True)
-    said = call(repro, '--dataset', TINY, '--passes', 1, '-o', 'run', cwd=tiny)
-    assert (said.status, said.out) == (1, '') and said.err == [
-        f'repro.py: cannot write run/{name}: it is a folder; name another']
 
 
 def test_a_data_set_by_a_known_name_is_trained_on(tiny_mnist):

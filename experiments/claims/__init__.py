@@ -111,6 +111,6 @@ def shown(judged):
     for claim, (measured, _, words) in judged.items():
         lines += textwrap.wrap(f'{claim.number:>2}  {claim.words} ({claim.section}): {words or "-"}', 79,
                                subsequent_indent='    ')
-        lines += textwrap.wrap(re.sub(r'\[(.*?)\]\(.*?\)', r'\1', measured), 79, initial_indent='    ',
-                               subsequent_indent='    ')                 # links are for pages
+        lines += textwrap.wrap(re.sub(r'\[(.*?)\]\((.*?)\)', r'\1 (results/README.md\2)', measured), 79,
+                               initial_indent='    ', subsequent_indent='    ')
     return '\n'.join(lines)

@@ -143,7 +143,7 @@ def one_run(**row):
 def simulate(draws, path, workers=None, cluster=None):
     """The rows of these draws, from the file at path or trained now."""
     if os.path.exists(path):            # its last line may be cut off: run_all does that draw again
-        checked(runs.parsed_file(path, files.read_file(path, REMEDY), KEY, VALUES, WORDS, REMEDY)[0], path)
+        checked(runs.read_rows(path, KEY, VALUES, WORDS, REMEDY, unfinished=True), path)
     return runs.run_all(one_run, settings(draws), path, KEY, VALUES, WORDS, threads=True, workers=workers,
                         cluster=cluster)
 
