@@ -74,7 +74,7 @@ def draw_architecture():
                           (OUTPUT + 1, 'output', '10 units'), (TABLE + 14, 'which maps of H1', 'each map of H2 sees')):
         ax.text(x, -7, name, ha='center', weight='bold')
         ax.text(x, -3, text, ha='center', fontsize=9)
-    ax.text(IMAGE + 8, MIDDLE + 13, '5x5 windows,\n2 apart', ha='center', va='center', fontsize=9, color=GRAY)
+    ax.text(IMAGE + 8, MIDDLE + 13, '5x5 windows,\nstride 2', ha='center', va='center', fontsize=9, color=GRAY)
     ax.set(xlim=(-1, TABLE + 30), ylim=(MIDDLE + 19, -10))
     return png(fig)
 

@@ -88,7 +88,8 @@ def in_words(net, args):
     recipe, settings = args['recipe'], args['settings']['net'] | args['settings']['training']
     known = recipe in SOURCES and args['settings'] == repro.RECIPES[recipe]
     parts = ['tanh' if net.A == net.S == 1 else f'{net.A:.5g} tanh({net.S:.3g} s)', f'targets ±{net.level:g}',
-             *[f'MSE times {net.factor:g}'] * (net.factor != 1), 'initial range ±2.4/' + ('√fan-in' if settings['sqrt_fan_in'] else 'fan-in'),
+             *[f'MSE times {net.factor:g}'] * (net.factor != 1),
+             'initial range ±2.4/' + ('√fan-in' if settings['sqrt_fan_in'] else 'fan-in'),
              METHODS[settings['optimizer']], f'rate {settings["rate"]}',
              *([f'damping {settings["damping"]}'] if 'damping' in settings else []), f'{settings["passes"]} passes']
     return f'{SOURCES[recipe] if known else f"Recipe {recipe}"}: {", ".join(parts)}'
