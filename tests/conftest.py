@@ -157,7 +157,7 @@ TINY = 'mnist-seed7'                    # its name promises no known digits, in 
 
 @pytest.fixture(scope='session')
 def noise(tmp_path_factory):
-    """A folder with data sets of noise: 40 and 20 patterns by the names TINY, mnist and usps, 120 and 60 of mnist60k."""
+    """A folder with data sets of noise, of 40 and 20 patterns; mnist60k has 120 and 60."""
     folder = tmp_path_factory.mktemp('noise')
     for name, n in ((TINY, 40), ('mnist', 40), ('usps', 40), ('mnist60k', 120)):
         write_digits(folder, name, n, n // 2)
