@@ -1,6 +1,5 @@
 """What the tests share: running a script as a shell would, tiny data sets, and where the originals may be."""
 import contextlib
-import functools
 import importlib
 import io
 import os
@@ -174,7 +173,7 @@ def tiny(noise, tmp_path, monkeypatch):
 
 @pytest.fixture
 def short(monkeypatch):
-    """Recipes of two passes, rungs and trials of one with small teachers, and runs in threads of this process."""
+    """Recipes of two passes, rungs and trials of one with small teachers, and runs in this process."""
     for settings in *repro.RECIPES.values(), *(settings for _, settings in compare.RECIPES.values()):
         monkeypatch.setitem(settings['training'], 'passes', 2)
     small = {'passes': 1, 'teachers': 1, 'teacher': {'width': 2, 'rate': 0.005, 'passes': 1}}
@@ -183,7 +182,9 @@ def short(monkeypatch):
     for changes in *rungs, *ladder.OFF.values():
         for name in changes.keys() & small.keys():
             monkeypatch.setitem(changes, name, small[name])
-    monkeypatch.setattr(runs, 'run_all', functools.partial(runs.run_all, threads=True, workers=1))
+    run_all = runs.run_all
+    monkeypatch.setattr(runs, 'run_all', lambda *args, **options: run_all(
+        *args, **options | {'threads': True, 'workers': 1}))             # other processes would see nothing of this
     monkeypatch.setattr(prepro, 'N_TRAIN', 30)
     monkeypatch.setattr(prepro, 'N_TEST', 10)
 
