@@ -224,26 +224,12 @@ def test_the_engine_is_compiled_once_and_says_so(tmp_path):
         assert [line for line in err if 'compiling support/backprop.py' in line] == err and len(err) == 1 - hits
 
 
-FULL = """
-import numba.core.caching as caching
-def save(self, name, data):
-    raise OSError(28, 'No space left on device')
-caching.IndexDataCacheFile._save_data = save
-"""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize('place', ['read-only', 'full'])
-def test_where_compiled_code_cannot_be_kept_it_runs_all_the_same(place, tmp_path):
-    """Nobody can write under a file; a full disk is simulated."""
+def test_where_compiled_code_cannot_be_kept_it_runs_all_the_same(tmp_path):
     (tmp_path / 'file').write_text('')
-    nowhere = str(tmp_path / 'file' / 'x')
-    env = dict(NUMBA_CACHE_DIR=nowhere, HOME=nowhere, XDG_CACHE_HOME=nowhere,
-               NUMBA_CACHE_LOCATOR_CLASSES='UserProvidedCacheLocator')
-    if place == 'full':
-        (tmp_path / 'sitecustomize.py').write_text(FULL)
-        env = {'NUMBA_CACHE_DIR': str(tmp_path / 'cache')}
-    found, counts, _ = process(tmp_path, **env)
+    nowhere = str(tmp_path / 'file' / 'x')                               # nobody can write under a file, root neither
+    found, counts, _ = process(tmp_path, NUMBA_CACHE_DIR=nowhere, HOME=nowhere, XDG_CACHE_HOME=nowhere,
+                               NUMBA_CACHE_LOCATOR_CLASSES='UserProvidedCacheLocator')
     assert (found, counts) == (SHA256, (1, 0))
 
 

@@ -1,5 +1,4 @@
 """support/cli.py: how a script ends, in a shell and in a notebook, and its progress bar."""
-import io
 import subprocess
 import sys
 import time
@@ -57,20 +56,6 @@ def test_output_into_head(body, tmp_path):
                        cwd=script(tmp_path, body).parent, capture_output=True, text=True,
                        env={'PYTHONPATH': str(REPO)})
     assert p.stderr == '' and p.returncode in ((1,) if 'for' in body else (0, 1))
-
-
-def test_in_another_program_a_script_ends_nothing(monkeypatch):
-    """stdout may be any stream; the exit is an exception, and Ctrl-C is the program's own."""
-    monkeypatch.setattr(sys, 'stdout', io.StringIO())                    # has no reconfigure
-
-    def interrupt():
-        raise KeyboardInterrupt
-    cli.run(lambda: print('done'))
-    assert sys.stdout.getvalue() == 'done\n'
-    with pytest.raises(KeyboardInterrupt):
-        cli.run(interrupt)
-    with pytest.raises(SystemExit):
-        cli.run(lambda: cli.fail('no digits'))
 
 
 def test_an_import_changes_nothing(tmp_path):

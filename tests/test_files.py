@@ -2,7 +2,6 @@
 are said to be. A script that meets one ends with one line, which names the file and the remedy."""
 import json
 import os
-import shutil
 
 import pytest
 import torch
@@ -74,13 +73,6 @@ def test_other_digits_than_prepro_wrote(tiny):
     torch.save((-X, Y), path)
     refused(train_on(TINY, tiny), 'repro.py', f'data/{TINY} holds other digits', REMEDY)
     assert not (tiny / 'out').exists()
-
-
-@pytest.mark.parametrize('name', ['train1989.pt', 'digits.json'])
-def test_one_file_of_another_draw(name, tiny):
-    write_digits(tiny, 'mnist-seed8', 41, 21)
-    shutil.copy(tiny / 'data' / 'mnist-seed8' / name, tiny / 'data' / TINY / name)
-    refused(train_on(TINY, tiny), 'repro.py', f'data/{TINY} holds other digits', REMEDY)
 
 
 @pytest.mark.parametrize('dataset', ['mnist', 'usps'])

@@ -40,12 +40,11 @@ class Browser:
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(paths[1]))
         self.js = self.driver.execute_script
 
-    def open(self, width=1200, height=900, scheme='light', touch=False):
+    def open(self, width=1200, height=900, touch=False):
         for command, arguments in (
                 ('setDeviceMetricsOverride', {'width': width, 'height': height, 'mobile': touch,
                                               'deviceScaleFactor': 1}),
-                ('setTouchEmulationEnabled', {'enabled': touch}),
-                ('setEmulatedMedia', {'features': [{'name': 'prefers-color-scheme', 'value': scheme}]})):
+                ('setTouchEmulationEnabled', {'enabled': touch})):
             self.driver.execute_cdp_cmd(f'Emulation.{command}', arguments)
         self.driver.get(PAGE.as_uri())
         self.settle()
@@ -246,31 +245,13 @@ def test_tab_goes_to_everything_what_it_reaches_has_a_name_and_the_answer_is_ann
     assert browser.js('return document.getElementById("said").ariaLive') == 'polite'
 
 
-@pytest.mark.parametrize('width, scheme', [(1200, 'light'), (320, 'dark')])
-def test_it_fits_the_window_and_can_be_read_in_light_and_dark(browser, width, scheme):
-    browser.open(width, scheme=scheme, touch=width <= 400)
+@pytest.mark.parametrize('width', [1200, 320])
+def test_it_fits_the_window(browser, width):
+    browser.open(width, touch=width <= 400)
     browser.learn()
     assert browser.js('''
         return [...document.querySelectorAll("section, canvas, button, select, p")].filter(
             e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.id || e.textContent);''') == []
-    for text, color, behind in browser.js(COLORS):
-        low, high = sorted(map(luminance, (color, behind)))
-        assert (high + 0.05) / (low + 0.05) >= 4.5, (text, color, behind)        # WCAG 2's contrast
-
-
-COLORS = '''
-    const over = e => { for (; e; e = e.parentElement) {
-        const color = getComputedStyle(e).backgroundColor;
-        if (!color.endsWith(", 0)")) return color; } };
-    return [...document.querySelectorAll("h1, h2, small, b, p, a, label, button, select, figcaption")].filter(
-        e => e.textContent.trim() && e.checkVisibility()).map(e => [e.textContent, getComputedStyle(e).color, over(e)]);
-'''
-
-
-def luminance(color):
-    channels = [int(v) / 255 for v in re.findall(r'\d+', color)[:3]]
-    return sum(k * (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055)**2.4)
-               for k, v in zip((0.2126, 0.7152, 0.0722), channels))
 
 
 def test_on_a_phone_nothing_hides_what_it_speaks_of(browser):

@@ -381,28 +381,6 @@ def test_a_cluster_that_was_started_elsewhere(dask, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_cluster_without_workers_says_how_to_start_them_and_without_its_scheduler_ends(dask, tmp_path, capfd):
-    address, start = dask
-    path, scheduler = tmp_path / 'a.csv', start('scheduler')
-    command = f'python -m dask worker {address} --nworkers auto --nthreads 1'
-
-    def help_then_kill():
-        err = ''
-        while command not in err:
-            time.sleep(0.1)
-            err += capfd.readouterr().err
-        start('worker')
-        while path.read_text().count('\n') < 5:
-            time.sleep(0.05)
-        scheduler.kill()
-
-    threading.Thread(target=help_then_kill, daemon=True).start()
-    assert 'is gone; the rows before are kept' in message(capfd, run, path, 30, pause=0.2, cluster=address)
-    run(path, 30)
-    assert len(lines(path)) == 30
-
-
-@pytest.mark.slow
 def test_no_scheduler(tmp_path, capsys):
     pytest.importorskip('distributed')
     assert 'no Dask scheduler answers at 127.0.0.1:1' in message(capsys, run, tmp_path / 'a.csv', cluster='127.0.0.1:1')
