@@ -1,7 +1,9 @@
 """What the tests share: running a script as a shell would, tiny data sets, and where the originals may be."""
 import contextlib
+import importlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -14,10 +16,12 @@ import torch
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
-import prepro                                                            # noqa: E402 (found by the line above)
+import modern                                                            # noqa: E402 (found by the line above)
+import prepro                                                            # noqa: E402
+import repro                                                             # noqa: E402
 import support.files                                                     # noqa: E402
-from experiments import compare, paper                                   # noqa: E402
-from support import cli                                                  # noqa: E402
+from experiments import compare, ladder, paper                           # noqa: E402
+from support import cli, runs                                            # noqa: E402
 
 ORIGINALS = Path(os.environ.get('LECUN1989_DATA') or REPO.parent / 'shared' / 'data')
 
@@ -37,13 +41,20 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture(autouse=True)
-def fresh_digits():
-    """No digits are kept from one test to the next."""
-    support.files.load_digits.cache_clear()
+def forget():
+    """No digits, rows, nets or warnings are kept from one test to the next."""
+    for kept in support.files.load_digits, ladder.others, ladder.rows, compare.committed, paper.trained, cli.warn:
+        kept.cache_clear()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # running a script
+
+def script(name):
+    """The module that `python -m name` runs, or `python name.py`."""
+    module = importlib.import_module(name)
+    return importlib.import_module(f'{name}.__main__') if hasattr(module, '__path__') else module
+
 
 def call(module, *argv, cwd):
     """
@@ -104,7 +115,7 @@ def files(folder):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# digits
+# digits, recipes and rungs, as small as they can be
 
 def random_patterns(n, seed=0):
     """(X, Y) of n patterns of noise, as prepro.py would write them."""
@@ -112,6 +123,15 @@ def random_patterns(n, seed=0):
     Y = torch.full((n, 10), -1.0)
     Y[torch.arange(n), torch.randint(10, (n,), generator=g)] = 1.0
     return torch.rand(n, 1, 16, 16, generator=g) * 2 - 1, Y
+
+
+def random_biases(net, seed=5):
+    """The net with biases of the size of its weights: zeros would hide one that is never read."""
+    g = torch.Generator().manual_seed(seed)
+    for name, p in net.named_parameters():
+        if name.endswith('b'):
+            p.data = torch.rand(p.shape, generator=g) * 0.4 - 0.2
+    return net
 
 
 def write_digits(folder, name, n_train, n_test):
@@ -124,34 +144,49 @@ def write_digits(folder, name, n_train, n_test):
     return splits
 
 
-TINY = 'mnist-seed7'                    # its name promises no known digits
+class AnyDigits(dict):
+    """In place of files.SHA256: all names are known, and promise no particular digits."""
+
+    def get(self, name, default):
+        return default
+
+
+TINY = 'mnist-seed7'                    # its name promises no known digits, in another process neither
+
+
+@pytest.fixture(scope='session')
+def noise(tmp_path_factory):
+    """A folder with data sets of noise, of 40 and 20 patterns; mnist60k has 120 and 60."""
+    folder = tmp_path_factory.mktemp('noise')
+    for name, n in ((TINY, 40), ('mnist', 40), ('usps', 40), ('mnist60k', 120)):
+        write_digits(folder, name, n, n // 2)
+    return folder
 
 
 @pytest.fixture
-def tiny(tmp_path):
-    """A folder to run scripts in, with a data set TINY of 40 and 20 patterns."""
-    write_digits(tmp_path, TINY, 40, 20)
+def tiny(noise, tmp_path, monkeypatch):
+    """A folder to run scripts in, with these data sets. In this process any digits may have any name."""
+    monkeypatch.setattr(support.files, 'SHA256', AnyDigits(support.files.SHA256))
+    shutil.copytree(noise, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
 @pytest.fixture
-def tiny_mnist(tmp_path, monkeypatch):
-    """The same with the name `mnist`, which then promises these digits, in this process."""
-    splits = write_digits(tmp_path, 'mnist', 40, 20)
-    monkeypatch.setitem(support.files.SHA256, 'mnist', support.files.sums(splits))
-    return tmp_path
-
-
-@pytest.fixture
-def any_digits(monkeypatch):
-    """Any digits may be called mnist, usps or mnist60k, in this process."""
-    class Unknown(dict):
-        def get(self, name, default):
-            return default
-    monkeypatch.setattr(support.files, 'SHA256', Unknown(support.files.SHA256))
-    paper.trained.cache_clear()
-    yield
-    paper.trained.cache_clear()
+def short(monkeypatch):
+    """Recipes of two passes, rungs and trials of one with small teachers, and runs in this process."""
+    for settings in *repro.RECIPES.values(), *(settings for _, settings in compare.RECIPES.values()):
+        monkeypatch.setitem(settings['training'], 'passes', 2)
+    small = {'passes': 1, 'teachers': 1, 'teacher': {'width': 2, 'rate': 0.005, 'passes': 1}}
+    rungs = [changes for _, _, changes in modern.LADDER]
+    monkeypatch.setitem(rungs[0], 'passes', 1)
+    for changes in *rungs, *ladder.OFF.values():
+        for name in changes.keys() & small.keys():
+            monkeypatch.setitem(changes, name, small[name])
+    run_all = runs.run_all
+    monkeypatch.setattr(runs, 'run_all', lambda *args, **options: run_all(
+        *args, **options | {'threads': True, 'workers': 1}))             # other processes would see nothing of this
+    monkeypatch.setattr(prepro, 'N_TRAIN', 30)
+    monkeypatch.setattr(prepro, 'N_TEST', 10)
 
 
 @pytest.fixture(scope='session')

@@ -1,19 +1,13 @@
-"""support/cli.py: how a script ends, in a shell and in a notebook, what its arguments may be, and its progress bar."""
-import argparse
-import importlib
-import io
+"""support/cli.py: how a script ends, in a shell and in a notebook, and its progress bar."""
 import subprocess
 import sys
 import time
 
 import pytest
 
-from conftest import REPO, TINY, call, shell
+from conftest import REPO, TINY, shell
 from support import cli
 
-
-# ---------------------------------------------------------------------------------------------------------------------
-# how a script ends
 
 def script(folder, body):
     """A script with this body for its main."""
@@ -25,23 +19,21 @@ def script(folder, body):
 @pytest.mark.parametrize('body, status, out, err', [
     ('print("done")', 0, 'done\n', []),
     ('cli.fail("no digits; run prepro.py")', 1, '', ['script.py: no digits; run prepro.py']),
-    ('cli.warn("slow"), cli.warn("slow")', 0, '', ['script.py: slow']),
     ('raise KeyboardInterrupt', 130, '', ['interrupted']),
     ('threading.Thread(target=time.sleep, args=[60]).start(); raise KeyboardInterrupt', 130, '', ['interrupted']),
-    ('threading.Thread(target=time.sleep, args=[60]).start(); cli.fail("full")', 1, '', ['script.py: full']),
     ('import torchvisions', 1, '', ["script.py: No module named 'torchvisions'; run: pip install -r requirements.txt"]),
-], ids=['done', 'fails', 'warns once', 'interrupted', 'interrupted beside a thread', 'fails beside one', 'no package'])
+    (r'print("\u00fc"); cli.fail("\u00fc")', 1, '\\xfc\n', ['script.py: \\xfc']),
+], ids=['done', 'fails', 'interrupted', 'interrupted beside a thread', 'no package', 'a letter the terminal has not'])
 def test_status_and_lines(body, status, out, err, tmp_path):
     start = time.monotonic()
-    said = shell(script(tmp_path, body), cwd=tmp_path)
+    said = shell(script(tmp_path, body), cwd=tmp_path, PYTHONIOENCODING='ascii', PYTHONUTF8='0')
     assert (said.status, said.out, said.err) == (status, out, err)
     assert time.monotonic() - start < 30                                 # no thread is waited for
 
 
-def test_a_package_that_only_experiments_need(tmp_path):
-    (tmp_path / 'experiments').mkdir()
-    said = shell(script(tmp_path / 'experiments', 'import scipie'), cwd=tmp_path)
-    assert said.err == ["script.py: No module named 'scipie'; run: pip install -r requirements-experiments.txt"]
+def test_a_script_warns_once(capsys):
+    cli.warn('slow'), cli.warn('slow')
+    assert capsys.readouterr().err.count('slow') == 1
 
 
 def test_experiments_without_their_packages(tmp_path):
@@ -57,35 +49,13 @@ runpy.run_module('experiments.report', run_name='__main__')
     assert said.err == ['experiments need scipy; run: pip install -r requirements-experiments.txt']
 
 
-def test_a_name_that_the_terminal_cannot_print_is_shown_in_escapes(tmp_path):
-    said = shell(script(tmp_path, r'print("\u00fc"); cli.fail("\u00fc")'), cwd=tmp_path, PYTHONIOENCODING='ascii',
-                 PYTHONUTF8='0')
-    assert (said.status, said.out, said.err) == (1, '\\xfc\n', ['script.py: \\xfc'])
-
-
-@pytest.mark.parametrize('body', ['print(1)', 'for n in range(10**5): print(n)',
-                                  'cli.parser("help").parse_args(["--help"])'], ids=['short', 'long', 'help'])
-@pytest.mark.parametrize('unbuffered', ['', '1'])
-def test_output_into_head(body, unbuffered, tmp_path):
+@pytest.mark.parametrize('body', ['print(1)', 'for n in range(10**5): print(n)'], ids=['short', 'long'])
+def test_output_into_head(body, tmp_path):
     """A short output may be gone before the reader is: then all is well."""
     p = subprocess.run(['bash', '-c', '"$0" script.py | head -n 1; exit "${PIPESTATUS[0]}"', sys.executable],
                        cwd=script(tmp_path, body).parent, capture_output=True, text=True,
-                       env={'PYTHONPATH': str(REPO), 'PYTHONUNBUFFERED': unbuffered})
+                       env={'PYTHONPATH': str(REPO)})
     assert p.stderr == '' and p.returncode in ((1,) if 'for' in body else (0, 1))
-
-
-def test_in_another_program_a_script_ends_nothing(monkeypatch):
-    """stdout may be any stream; the exit is an exception, and Ctrl-C is the program's own."""
-    monkeypatch.setattr(sys, 'stdout', io.StringIO())                    # has no reconfigure
-
-    def interrupt():
-        raise KeyboardInterrupt
-    cli.run(lambda: print('done'))
-    assert sys.stdout.getvalue() == 'done\n'
-    with pytest.raises(KeyboardInterrupt):
-        cli.run(interrupt)
-    with pytest.raises(SystemExit):
-        cli.run(lambda: cli.fail('no digits'))
 
 
 def test_an_import_changes_nothing(tmp_path):
@@ -136,46 +106,9 @@ def test_in_a_notebook(tiny):
         kernel.shutdown_kernel(now=True)
 
 
-@pytest.mark.parametrize('name', [path.stem for path in REPO.glob('*.py')]
-                         + [f'experiments.{path.stem}' for path in (REPO / 'experiments').glob('*.py')
-                            if 'cli.run(main)' in path.read_text(encoding='utf-8')])
-def test_help(name, tmp_path):
-    said = call(importlib.import_module(name), '--help', cwd=tmp_path)
-    assert (said.status, said.err) == (0, []) and 'usage: ' in said.out
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# argparse types
-
-@pytest.mark.parametrize('kind, text, value', [
-    (cli.positive, '0.03', 0.03), (cli.positive, '1e300', 1e300), (cli.count, '23', 23), (cli.seed, '0', 0),
-    (cli.numbers, '7', [7]), (cli.numbers, '0-3', [0, 1, 2, 3]), (cli.numbers, '0,3,5', [0, 3, 5]),
-    (cli.numbers, '0,0,2-3,3', [0, 2, 3]), (cli.path, 'out/a', 'out/a')])
-def test_good_arguments(kind, text, value):
-    assert kind(text) == value
-
-
-@pytest.mark.parametrize('kind, text', [
-    *((cli.positive, text) for text in ('0', '-1', 'nan', 'inf', '1e999', 'fast', '')),
-    *((cli.count, text) for text in ('0', '-1', '1.5', 'nan')), *((cli.seed, text) for text in ('-1', str(2**63))),
-    *((cli.numbers, text) for text in ('', '3-1', '1-', '-1', 'a', '0,', '0-99999999')), (cli.path, '')])
-def test_bad_arguments(kind, text):
-    with pytest.raises(argparse.ArgumentTypeError):
-        kind(text)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# progress
-
 @pytest.mark.parametrize('terminal', [True, False])
 def test_progress_is_shown_on_a_terminal_only(terminal, monkeypatch, capsys):
     pytest.importorskip('tqdm')
     monkeypatch.setattr(sys.stderr, 'isatty', lambda: terminal, raising=False)
     assert list(cli.progress(range(3), unit='pattern')) == [0, 1, 2]
     assert ('3/3' in capsys.readouterr().err) == terminal
-
-
-def test_without_tqdm_the_loop_is_the_same(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, 'tqdm', None)                       # importing it fails
-    assert list(cli.progress(range(3), unit='pattern')) == [0, 1, 2]
-    assert capsys.readouterr().err == ''

@@ -2,7 +2,6 @@
 are said to be. A script that meets one ends with one line, which names the file and the remedy."""
 import json
 import os
-import shutil
 
 import pytest
 import torch
@@ -36,12 +35,6 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(end, tmp_path, monkey
     assert files(tmp_path) == ['new/file'] and (tmp_path / 'new' / 'file').read_bytes() == b'old'
 
 
-@pytest.mark.parametrize('folder', ['file', 'file/below'])
-def test_a_folder_that_cannot_be_written_is_refused_before_there_is_anything_to_lose(folder, tiny):
-    (tiny / 'file').write_text('')
-    refused(call(repro, '--dataset', TINY, '-o', folder, cwd=tiny), 'repro.py', 'cannot write', folder, 'name another')
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # the digits
 
@@ -60,9 +53,7 @@ def test_digits_come_back_as_they_were_saved_and_are_read_once(tmp_path, monkeyp
 DAMAGES = {
     'not there': (lambda path: path.unlink(), 'is not there'),
     'cut off': (lambda path: path.write_bytes(path.read_bytes()[:-20]), 'is damaged'),
-    'empty': (lambda path: path.write_bytes(b''), 'is damaged'),
     'of something else': (lambda path: path.write_bytes(b'cos\nsystem\n(S"touch out"\ntR.'), 'is damaged'),    # code
-    'a folder': (lambda path: (path.unlink(), path.mkdir()), 'Is a directory'),
 }
 
 
@@ -76,29 +67,15 @@ def test_files_that_are_not_digits(damage, name, tiny):
     assert not (tiny / 'out').exists()
 
 
-@pytest.mark.parametrize('other', [
-    lambda X, Y: (-X, Y), lambda X, Y: (X, Y.flip(0)), lambda X, Y: (X.double(), Y), lambda X, Y: (X[:-1], Y[:-1])],
-    ids=['inverted', 'other labels', 'float64', 'one less'])
-def test_tensors_that_prepro_did_not_write(other, tiny):
+def test_other_digits_than_prepro_wrote(tiny):
     path = tiny / 'data' / TINY / 'train1989.pt'
-    torch.save(other(*torch.load(path)), path)
+    X, Y = torch.load(path)
+    torch.save((-X, Y), path)
     refused(train_on(TINY, tiny), 'repro.py', f'data/{TINY} holds other digits', REMEDY)
     assert not (tiny / 'out').exists()
 
 
-@pytest.mark.parametrize('name', ['train1989.pt', 'test1989.pt', 'digits.json'])
-def test_one_file_of_another_draw(name, tiny):
-    write_digits(tiny, 'mnist-seed8', 41, 21)
-    shutil.copy(tiny / 'data' / 'mnist-seed8' / name, tiny / 'data' / TINY / name)
-    refused(train_on(TINY, tiny), 'repro.py', f'data/{TINY} holds other digits', REMEDY)
-
-
-def test_a_folder_that_was_renamed(tiny):
-    (tiny / 'data' / TINY).rename(tiny / 'data' / 'mnist-seed8')
-    refused(train_on('mnist-seed8', tiny), 'repro.py', 'data/mnist-seed8 holds other digits')
-
-
-@pytest.mark.parametrize('dataset', ['mnist', 'usps', 'mnist60k'])
+@pytest.mark.parametrize('dataset', ['mnist', 'usps'])
 def test_a_name_promises_known_digits(dataset, tmp_path, monkeypatch):
     """Whatever digits.json says; and others are not written under it."""
     splits = write_digits(tmp_path, dataset, 40, 20)
@@ -122,12 +99,6 @@ def test_digits_that_were_not_saved_to_the_end_are_not_read(written, tiny, monke
         patch.setattr(support.files, 'write_file', interrupted)
         write_digits(tiny, TINY, 41, 21)
     refused(train_on(TINY, tiny), 'repro.py', f'data/{TINY}/digits.json is not there', REMEDY)
-
-
-@pytest.mark.parametrize('name', ['cifar', '', 'mnist-seed', 'mnist-seed07', 'mnist-seed1337', '../mnist'])
-def test_no_data_set_has_this_name(name, tmp_path):
-    said = train_on(name, tmp_path)
-    assert said.status == 2 and 'repro.py: error: argument --dataset' in said.err[-1]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import TINY, call, random_patterns, write_digits
-from test_modern import short
+from conftest import TINY, call, random_patterns
 
 import modern
 from experiments import ladder
@@ -15,37 +14,22 @@ from support import files, runs
 KEY_VALUES = ladder.KEY + ladder.VALUES
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A folder with a tiny data set; recipes of two passes; runs one after the other in this process."""
-    write_digits(tmp_path, TINY, 50, 20)
-    recipes = {name: replace(r, passes=2, teacher=short(8).teacher) for name, r in ladder.recipes().items()}
-    monkeypatch.setattr(ladder, 'recipes', lambda: recipes)
-    on_this_machine = runs.on_this_machine
-    monkeypatch.setattr(runs, 'on_this_machine', lambda workers, threads: on_this_machine(1, threads=True))
-    return tmp_path
-
-
-def test_all_recipes_run_and_are_not_run_twice(place, monkeypatch):
+def test_all_recipes_run_once_unless_their_settings_change(tiny, short, monkeypatch):
     argv = '--dataset', TINY, '--without', '--off', '--seeds', '0', '--out', 'mine.csv'
-    first = call(ladder, *argv, cwd=place)
+    first = call(ladder, *argv, cwd=tiny)
     assert (first.status, first.err) == (0, [])
-    rows = ladder.read(str(place / 'mine.csv'))
-    assert [row['rung'] for row in rows] == [*'012345678', *ladder.WITHOUT, *ladder.OFF]
-    assert all((row['n'], row['passes'], row['error']) == (20, 2, 5 * row['misses']) for row in rows)
-    assert f'{rows[3]["error"]:.2f}' in first.out.splitlines()[4]
-    monkeypatch.setattr(modern, 'train', None)
-    assert call(ladder, *argv, cwd=place).out == first.out
-
-
-def test_a_change_of_settings_is_another_run(place, monkeypatch):
-    argv = '--dataset', TINY, '--rungs', '2', '--seeds', '0', '--out', 'mine.csv'
-    call(ladder, *argv, cwd=place)
-    recipes = ladder.recipes() | {'2': replace(ladder.recipes()['2'], rate=0.002)}
-    monkeypatch.setattr(ladder, 'recipes', lambda: recipes)
-    call(ladder, *argv, cwd=place)
-    old, new = runs.read_rows(str(place / 'mine.csv'), ladder.KEY, ladder.VALUES, ladder.WORDS)
-    assert old['settings'] != new['settings'] and ladder.read(str(place / 'mine.csv')) == [new]
+    rows = ladder.read(str(tiny / 'mine.csv'))
+    assert {row['rung'] for row in rows} == {*'012345678', *ladder.WITHOUT, *ladder.OFF}
+    assert all((row['n'], row['passes'], row['error']) == (20, 1, 5 * row['misses']) for row in rows)
+    [error] = [row['error'] for row in rows if row['rung'] == '3']
+    assert f'{error:.2f}' in first.out.splitlines()[4]
+    with monkeypatch.context() as patch:
+        patch.setattr(modern, 'train', None)                             # nothing is run again
+        assert call(ladder, *argv, cwd=tiny).out == first.out
+    monkeypatch.setitem(modern.LADDER[8][2], 'weight', 0.5)
+    call(ladder, *argv, cwd=tiny)
+    all_rows = runs.read_rows(str(tiny / 'mine.csv'), ladder.KEY, ladder.VALUES, ladder.WORDS)
+    assert len(all_rows) == len(rows) + 1 and len(ladder.read(str(tiny / 'mine.csv'))) == len(rows)
 
 
 def test_a_run_trains_on_the_training_digits_and_measures_on_the_others(monkeypatch):
@@ -62,37 +46,30 @@ def test_a_run_trains_on_the_training_digits_and_measures_on_the_others(monkeypa
     assert row['others'] == measure(modern.Net(0), *random_patterns(8, 3))['error']
 
 
-def test_a_run_that_diverges_is_a_row(monkeypatch):
+def test_a_run_that_diverges_is_a_row(short):
     digits = random_patterns(30)
-    net, row = ladder.measured(replace(short(2), rate=math.inf), digits, digits, 0)
+    net, row = ladder.measured(replace(modern.rung(2), rate=math.inf), digits, digits, 0)
     assert net is None and set(row) == set(ladder.VALUES[:-1]) and all(map(math.isnan, row.values()))
 
 
-def test_others_are_the_test_digits_outside_the_sample(tmp_path, monkeypatch, any_digits):
-    monkeypatch.chdir(tmp_path)
-    ladder.others.cache_clear()
-    assert ladder.others() is None                                       # mnist60k is not there
+def test_others_are_the_test_digits_outside_the_sample(tiny, monkeypatch):
+    monkeypatch.chdir(tiny)
     X, Y = random_patterns(30)
     X[7] = X[3]                                                          # there twice, in the sample once
     files.save_digits('mnist60k', {'train': random_patterns(5), 'test': (X, Y)})
     sample = [20, 3, 11]
     files.save_digits('mnist', {'train': random_patterns(5), 'test': (X[sample], Y[sample])})
-    ladder.others.cache_clear()
     rest = [i for i in range(30) if i not in sample]
     found, labels = ladder.others()
-    ladder.others.cache_clear()
     assert torch.equal(found, X[rest]) and torch.equal(labels, Y[rest])
 
 
 def test_nets_for_scale_have_the_size_that_is_printed():
     recipes = ladder.recipes()
     assert ladder.size(recipes['0']) == ladder.size(recipes['8']) == (9760, 64_660 - 1_000)      # less a bias a unit
-    net, seen = modern.WideNet(0, 9), []
-    for module in net:
-        if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
-            module.register_forward_hook(lambda m, _, out: seen.append(m.weight[0].numel() * out[0].numel()))
-    net(random_patterns(2)[0])
-    assert ladder.size(recipes['3x3 windows, width 9'])[1] == sum(seen)
+    width = 9                           # 3x3 windows over maps of 16x16, 8x8 and 4x4 units; 2x2 units below the output
+    assert ladder.size(recipes['3x3 windows, width 9'])[1] == 9 * width * (
+        16*16 + 2*width * 8*8 + 8*width * 4*4) + 4*width * 2*2 * 10
     assert ladder.size(recipes['3x3 windows, width 9'])[0] <= 9760 < ladder.size(
         replace(recipes['3x3 windows, width 9'], width=10))[0]           # as large as the paper's number allows
 
@@ -115,19 +92,3 @@ def test_a_rung_is_compared_with_the_one_below_and_an_ablation_with_rung_7(monke
     del errors['4']
     with pytest.raises(Missing, match='rung 4 on usps'):
         ladder.ladder('usps')
-
-
-def test_the_picture_has_the_means(monkeypatch):
-    of = {'usps': rows_of('usps', {'0': (5.0, 5.5), '3': (2.0, 2.5)}), 'mnist': rows_of('mnist', {'0': (4.0, 4.5)})}
-    texts = []
-    monkeypatch.setattr(ladder, 'rows', of.get)
-    monkeypatch.setattr(ladder, 'png', lambda fig, *_: texts.extend(text.get_text() for text in fig.axes[0].texts))
-    ladder.draw()
-    assert texts == ['5.25', '2.25', '4.25']
-
-
-@pytest.mark.parametrize('argv, word', [(['--rungs', '9'], '0 to 8'), (['--rungs', 'two'], 'rungs'),
-                                        (['--seeds', '4-2'], 'seeds')])
-def test_bad_arguments(place, argv, word):
-    done = call(ladder, *argv, cwd=place)
-    assert done.status == 2 and word in done.err[-1] and not (place / 'results').exists()

@@ -164,6 +164,7 @@ def test_a_process_without_a_point_is_one_that_never_saw_it():
         assert process.errors[out] == pytest.approx(y[out] - left[0])
 
 
+@pytest.mark.slow
 def test_the_posterior_is_what_was_put_in(posterior):
     w = posterior.weights()
     shares = {name: part.sum() for name, part in answer.split(posterior, w).items()}
@@ -175,6 +176,7 @@ def test_the_posterior_is_what_was_put_in(posterior):
     assert 0.3 < w[posterior.c['shuffled'] == 0].sum() < 0.7
 
 
+@pytest.mark.slow
 def test_the_rest_is_predicted_from_what_is_given(posterior):
     values = posterior.predictive("both nets' training results")
     assert set(values) == set(NAMES) - {'train_loss', 'train_misses', 'fc_train_misses'}
@@ -182,6 +184,7 @@ def test_the_rest_is_predicted_from_what_is_given(posterior):
     assert abs(x.mean()) < 0.3 and 0.8 < x.std() < 1.3
 
 
+@pytest.mark.slow
 def test_what_is_far_from_the_paper_is_ruled_out(posterior):
     c = inference.columns(draws.settings(range(2000, 3000)))
     left = posterior.emulator.left(c)
@@ -190,6 +193,7 @@ def test_what_is_far_from_the_paper_is_ruled_out(posterior):
     assert left[true & (c['unit'] == 'lecun')].all()
 
 
+@pytest.mark.slow
 def test_calibration_holds_and_notices_where_it_does_not(posterior, monkeypatch):
     def coverage():
         ranks = posterior.calibration(n=60)['share']
@@ -210,6 +214,7 @@ def test_a_recipe_is_the_point_that_it_came_from():
     assert inference.point(repro.RECIPES['karpathy2022']) is None
 
 
+@pytest.mark.slow
 def test_tables_and_pictures(posterior, monkeypatch):
     monkeypatch.setattr(answer, 'posterior', lambda: posterior)
     monkeypatch.setattr(answer, 'png', lambda fig, *_: png(fig))

@@ -17,13 +17,11 @@ from support import files as support_files
 IMAGES, LABELS = prepro.embedded()['test']
 
 
-def save_run(folder, recipe='karpathy2022', net=None, dataset='mnist', **changes):
-    """A run in folder, of a net that may be trained. Returns its model.pt."""
-    settings = repro.RECIPES[recipe] | changes
-    plain = repro.build(settings, seed=0)
-    if net:
-        plain.load_state_dict(net.state_dict())
-    support_files.save_run(folder, {'recipe': recipe, 'dataset': dataset, 'settings': settings}, [{'pass': 1}], plain)
+def save_run(folder, recipe='karpathy2022', seed=0, dataset='mnist'):
+    """A run in folder, of a net as it is drawn. Returns its model.pt."""
+    settings = repro.RECIPES[recipe]
+    support_files.save_run(folder, {'recipe': recipe, 'dataset': dataset, 'settings': settings}, [{'pass': 1}],
+                           repro.build(settings, seed))
     return folder / 'model.pt'
 
 
@@ -31,15 +29,9 @@ def save_run(folder, recipe='karpathy2022', net=None, dataset='mnist', **changes
 def trained(prepared):
     """(folder, net, test digits): the embedded digits and, in run/, the net of 2022 after two passes over them."""
     cwd, _ = prepared
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(cwd)
-        splits = support_files.load_digits('mnist')
-        settings = repro.RECIPES['karpathy2022']
-        net = repro.build(settings, seed=0)
-        for _ in repro.train(net, *splits['train'], **settings['training'] | {'passes': 2}):
-            pass
-        save_run(cwd / 'run', net=net)
-    return cwd, net, splits['test']
+    assert call(repro, '--passes', 2, '-o', 'run', cwd=cwd).status == 0
+    net, _ = predict.load(str(cwd / 'run'))
+    return cwd, net, prepro.tensors(IMAGES, LABELS)
 
 
 @pytest.fixture
@@ -55,9 +47,9 @@ def drawn(i=0, size=240):
     return Image.fromarray(255 - np.pad(np.asarray(page), size // 4))
 
 
-def encoded(image, kind='PNG'):
+def encoded(image):
     f = io.BytesIO()
-    image.save(f, kind)
+    image.save(f, 'PNG')
     return f.getvalue()
 
 
@@ -78,25 +70,18 @@ def test_an_mnist_digit_comes_back_as_its_tensor():
     assert ((seen - X).square().mean((1, 2, 3)) < 1e-3).float().mean() > 0.9
 
 
-def with_alpha(color):
-    """The digit in one color on a transparent page."""
-    def change(image):
-        page = Image.new('RGBA', image.size, (*color, 255))
-        page.putalpha(Image.eval(image, lambda v: 255 - v))
-        return page
-    return change
-
-
-def as_numbers(kind, scale):
-    return lambda image: Image.fromarray((np.asarray(image) * np.float64(scale)).astype(kind))
+def on_nothing(image):
+    """The digit in white ink on a transparent page."""
+    page = Image.new('RGBA', image.size, (255, 255, 255, 255))
+    page.putalpha(Image.eval(image, lambda v: 255 - v))
+    return page
 
 
 CHANGES = {
     'light on dark': lambda image: Image.eval(image, lambda v: 255 - v),
     'color': lambda image: Image.merge('RGB', [Image.eval(image, lambda v: 200 * v // 255), image, image]),
-    'black on nothing': lambda image: with_alpha((0, 0, 0))(image).convert('LA'),
-    'white on nothing': with_alpha((255, 255, 255)),
-    'black and white': lambda image: image.convert('1', dither=Image.Dither.NONE),
+    'white on nothing': on_nothing,
+    '10 bits in a picture of 16': lambda image: Image.fromarray(4 * np.asarray(image).astype(np.uint16)),
 }
 
 
@@ -105,26 +90,16 @@ def test_how_a_digit_is_drawn_makes_no_difference(change):
     assert distance(read(change(drawn(4))), read(drawn(4))) < 0.02
 
 
-def opened(path):
-    return predict.normalized(predict.digit(predict.opened(path))[0], 'mnist')
-
-
-@pytest.mark.parametrize('content', [
-    encoded(as_numbers(np.uint16, 4)(drawn())), encoded(as_numbers(np.float32, 0.1)(drawn()), 'TIFF'),
-    encoded(as_numbers(np.int32, 2**23)(drawn()), 'TIFF')], ids=['10 bits in a PNG of 16', 'floats', '32 bits'])
-def test_a_file_of_many_bits_is_read_as_one_of_8(content, tmp_path):
-    (tmp_path / 'a').write_bytes(content)
-    assert distance(opened(tmp_path / 'a'), read(drawn())) < 0.01
-
-
 def test_a_photograph_that_lies_on_its_side_is_turned(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6                    # "turn it by 90 degrees clockwise to see it"
     drawn().transpose(Image.Transpose.ROTATE_90).save(tmp_path / 'side.jpg', quality=95, exif=exif)
-    assert distance(opened(tmp_path / 'side.jpg'), read(drawn())) < 0.01
+    seen, _ = predict.digit(predict.opened(tmp_path / 'side.jpg'))
+    assert distance(predict.normalized(seen, 'mnist'), read(drawn())) < 0.01
 
 
-@pytest.mark.parametrize('kind', reading.SCENES)
+@pytest.mark.parametrize('kind', [pytest.param(kind, marks=[pytest.mark.slow] if n % 6 else [])
+                                  for n, kind in enumerate(reading.SCENES)])
 def test_the_digit_of_a_photograph_is_found(kind):
     digits = [Image.fromarray(image) for image in IMAGES[:8]]
     plain = torch.cat([read(digit) for digit in digits])
@@ -144,10 +119,7 @@ def scene(draw):
 @pytest.mark.parametrize('image, says', [
     (drawn(), []), (scene(lambda pen: pen.rectangle((20, 20, 24, 24), 0)), []),
     (scene(lambda pen: pen.rectangle((40, 40, 320, 320), outline=0, width=4)), ['left out']),
-    (scene(lambda pen: pen.line((60, 330, 300, 335), 0, 5)), ['left out']),
-    (scene(lambda pen: pen.rectangle((0, 0, 8, 359), 60)), ['left out']),
-    (drawn().crop((0, 0, 360, 230)), ['touches the edge'])],
-    ids=['nothing', 'a speck', 'a box', 'a line', 'a strip', 'the edge'])
+    (drawn().crop((0, 0, 360, 230)), ['touches the edge'])], ids=['nothing', 'a speck', 'a box', 'the edge'])
 def test_what_was_left_out_or_cut_off_is_said(image, says):
     _, remarks = predict.digit(predict.gray(image))
     assert len(remarks) == len(says) and all(part in remark for part, remark in zip(says, remarks))
@@ -161,37 +133,10 @@ def bar(width, height, slant=0.0):
     return image
 
 
-def extent(X):
-    """(top, bottom, left, right) of what is in it."""
-    ys, xs = np.nonzero(X[0, 0].numpy() > 0)
-    return ys.min(), ys.max(), xs.min(), xs.max()
-
-
-@pytest.mark.parametrize('dataset, box', [('mnist', 20 / 28 * 16), ('usps', 16)])
-@pytest.mark.parametrize('width, height', [(20, 80), (80, 20)])
-def test_a_digit_fills_its_box_keeps_its_aspect_and_stands_in_the_middle(width, height, dataset, box):
-    top, bottom, left, right = extent(read(bar(width, height), dataset))
-    assert [bottom - top + 1, right - left + 1] == pytest.approx([box * height / 80, box * width / 80], abs=1.01)
-    assert [(top + bottom) / 2, (left + right) / 2] == pytest.approx([7.5, 7.5], abs=0.51)
-
-
 @pytest.mark.parametrize('slant', [-0.5, 0.3])
 def test_usps_stands_upright(slant):
     assert distance(read(bar(30, 160), 'usps'), read(bar(30, 160, slant), 'usps')) < 0.05
     assert distance(read(bar(30, 160), 'mnist'), read(bar(30, 160, slant), 'mnist')) > 0.1
-
-
-@pytest.mark.parametrize('dataset', ['mnist', 'usps'])
-@pytest.mark.parametrize('shape', [(1, 2), (1, 300), (5000, 3)])
-def test_any_picture_gives_an_image_or_is_blank(shape, dataset):
-    dot = np.zeros(shape, np.uint8)
-    dot[0, -1] = 255
-    for v in (np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8), dot):
-        try:
-            X = read(Image.fromarray(v), dataset)
-        except predict.Unreadable:
-            continue
-        assert X.shape == (1, 1, 16, 16) and X.abs().max() <= 1
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -211,7 +156,8 @@ def test_pictures_are_answered_as_the_net_answers_their_tensors(trained, tmp_pat
     assert (run.status, run.err) == (0, [])
     expected = repro.outputs(net, X[:20]).argmax(1).tolist()
     assert sum(a == str(b) for a, b in zip(answers(run.out), expected, strict=True)) >= 18
-    assert all(len(line) <= 80 for line in run.out.splitlines() if not line.startswith('/'))
+    with Image.open(tmp_path / 'saw.png') as sheet:
+        assert len(np.unique(np.asarray(sheet))) > 10                    # it shows something
 
 
 def test_the_threshold_rejects_what_measure_says(trained):
@@ -229,25 +175,12 @@ def test_too_close_is_rejected():
     assert verdicts == ['answer', 'answer', 'rejected', 'rejected']
 
 
-@pytest.mark.parametrize('A, level', [(1.0, 0.8), (1.7159, 1.0)])
-def test_a_bar_reaches_the_mark_where_the_output_reaches_the_target(A, level):
-    net = repro.Net(A=A, level=level)
-    out = torch.full((10,), -A)
-    out[7], out[8], out[9] = level, A, 0.8 * level
-    chart = [line[5:].rpartition(' ')[0] for line in predict.answer(net, out, None)[:-1]]
-    assert len({line.index('|') for line in chart}) == 1
-    assert chart[0].strip() == '|'                                       # the least value there is: no bar
-    assert '#|' in chart[7] and '|#' not in chart[7] and ' |' in chart[9]
-    assert chart[8].count('#') == predict.BAR
-
-
 @pytest.mark.parametrize('recipe', repro.RECIPES)
 def test_a_net_of_any_recipe_is_itself_again(recipe, tmp_path):
-    drawn_net = repro.build(repro.RECIPES[recipe], seed=5)
-    net, dataset, _ = predict.load(str(save_run(tmp_path, recipe, drawn_net, 'mnist-seed3')))
+    net, dataset, _ = predict.load(str(save_run(tmp_path, recipe, 5, 'mnist-seed3')))
     X, _ = random_patterns(3)
     assert dataset == 'mnist-seed3' and net.level == repro.RECIPES[recipe]['net']['level']
-    assert torch.equal(net(X), drawn_net(X))
+    assert torch.equal(net(X), repro.build(repro.RECIPES[recipe], 5)(X))
 
 
 @pytest.mark.parametrize('rung', [0, 3, 5])
@@ -266,16 +199,6 @@ def test_a_net_of_modern_is_read_its_logits_as_probabilities(rung, tiny):
 def test_it_runs_without_m_too(tmp_path):
     said = shell('experiments/predict.py', 'run', 'a.png', cwd=tmp_path, PYTHONPATH='')
     refused(said, 'predict.py', 'run', 'is not there', 'python repro.py')
-
-
-def test_save_shows_what_was_taken_for_the_digit(model, tmp_path):
-    scene(lambda pen: pen.rectangle((40, 40, 320, 320), outline=0, width=4)).save(tmp_path / 'a.png')
-    assert call(predict, model.parent, 'a.png', 'a.png', '--save', 'saw.png', cwd=tmp_path).status == 0
-    picture, saw = np.split(np.asarray(Image.open(tmp_path / 'saw.png')).astype(int), 2)
-    red = picture[..., 0] - picture[..., 1] > 128
-    ys, xs = np.nonzero(red[:, :picture.shape[1] // 2])
-    assert len(ys) > 500 and min(ys.min(), xs.min()) > 25                # inside the box, which is at 18
-    assert (saw[..., 0] == saw[..., 1]).all() and np.ptp(saw) > 200
 
 
 def test_a_net_of_the_2022_reproduction_is_read(model):
@@ -300,7 +223,6 @@ BAD_IMAGES = {
     'no such file': (None, 'No such file'),
     'cut off': (encoded(drawn())[:-3000], 'damaged'),
     'HEIC': (b'\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'HEIC'),
-    'a trace in 16 bits': (encoded(Image.fromarray(60000 + np.asarray(drawn()).astype(np.uint16))), 'blank'),
     'transparent': (encoded(Image.new('RGBA', (50, 50), (9, 9, 9, 0))), 'blank'),
 }
 
@@ -315,29 +237,14 @@ def test_a_picture_that_cannot_be_read_is_one_line_and_the_others_go_on(content,
     assert len(lines) == 1 and lines[0].startswith('predict.py: bad.png: ') and says in lines[0]
 
 
-BAD_ARGS = {                            # test_files.py has damaged models, and those that are missing or no JSON
-    'no settings': {'dataset': 'mnist'},
-    'the settings of another net': {'dataset': 'mnist', 'settings': repro.RECIPES['fc40']},
-    'unknown digits': {'dataset': 'letters', 'settings': repro.RECIPES['karpathy2022']},
-}
-
-
-@pytest.mark.parametrize('args', BAD_ARGS.values(), ids=BAD_ARGS)
+@pytest.mark.parametrize('args', [{'dataset': 'mnist'},
+                                  {'dataset': 'letters', 'settings': repro.RECIPES['karpathy2022']}],
+                         ids=['no settings', 'unknown digits'])
 def test_an_args_json_that_does_not_fit_is_one_line(args, model, tmp_path):
     model.with_name('args.json').write_text(json.dumps(args))
     refused(call(predict, model, 'a.png', cwd=tmp_path), 'predict.py', 'args.json', 'python repro.py')
 
 
-def test_bad_arguments_and_a_file_that_cannot_be_written(model, tmp_path):
-    for argv in ([], [model]):
-        assert call(predict, *argv, cwd=tmp_path).status == 2
+def test_a_sheet_that_cannot_be_written_is_one_line(model, tmp_path):
     run = call(predict, model, 'a.png', '--save', 'a.png/saw.png', cwd=tmp_path)
     assert run.status == 1 and 'cannot write' in run.err[-1]
-
-
-def test_a_picture_to_read_is_not_written_over(tmp_path):
-    (tmp_path / 'a.png').write_bytes(b'mine')
-    for name in 'a.png', tmp_path / 'a.png':
-        run = call(predict, 'run', 'a.png', '--save', name, cwd=tmp_path)
-        assert run.status == 2 and 'a.png is one of the pictures to read' in run.err[-1]
-    assert (tmp_path / 'a.png').read_bytes() == b'mine'

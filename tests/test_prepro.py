@@ -2,9 +2,7 @@
 damaged or cannot be had."""
 import bz2
 import hashlib
-import json
 import os
-import shutil
 import socket
 import struct
 
@@ -15,7 +13,7 @@ import torch.nn.functional as F
 
 import prepro
 import support.files
-from conftest import REPO, call, files, originals, refused, shell
+from conftest import REPO, call, files, refused, shell
 
 SPLITS = 'train', 'test'
 SIZE = {'train': 7291, 'test': 2007}
@@ -59,18 +57,7 @@ def test_embedded_digits_are_the_draw_of_seed_1337_test_first(archive):
     np.random.seed(1337)                # written out as the 2022 reproduction draws
     for split, n in (('test', 10_000), ('train', 60_000)):
         assert np.array_equal(archive[f'{split}_indices'], np.random.permutation(n)[:SIZE[split]])
-        assert archive[f'{split}_images'].shape == (SIZE[split], 28, 28)
         assert np.bincount(archive[f'{split}_labels']).tolist() == BY_CLASS[split]
-
-
-def test_order_and_seed_decide_what_is_drawn(archive):
-    digits = {split: (None, range(n)) for split, n in (('train', 60_000), ('test', 10_000))}
-    test_first, train_first, other = (prepro.draw(digits, *args) for args in ((), (1337, SPLITS), (3,)))
-    for split in SPLITS:
-        assert np.array_equal(test_first[split], archive[f'{split}_indices'])
-        assert not np.array_equal(train_first[split], archive[f'{split}_indices'])
-        assert len(set(other[split].tolist())) == SIZE[split]
-        assert set(other[split].tolist()) != set(test_first[split].tolist())
 
 
 def test_readme_names_the_file_that_is_there():
@@ -134,6 +121,7 @@ def test_another_seed_is_a_data_set_of_its_own(mnist_root, tmp_path):
         assert torch.equal(Y.argmax(1), torch.tensor(digits[split][1][indices[split]]))
 
 
+@pytest.mark.slow
 def test_mnist60k_is_all_of_mnist_in_its_order(mnist_root, tmp_path, archive):
     assert call(prepro, '--dataset', 'mnist60k', '--root', mnist_root, cwd=tmp_path).status == 0
     splits = load(tmp_path, 'mnist60k')
@@ -144,73 +132,24 @@ def test_mnist60k_is_all_of_mnist_in_its_order(mnist_root, tmp_path, archive):
         assert torch.equal(Y[at].argmax(1), torch.tensor(archive[f'{split}_labels']).long())
 
 
-def slant(X):
-    """How many columns the ink of each image (n, 1, 16, 16) leans over a row: its covariance over its variance."""
-    ink, at = X[:, 0] + 1, torch.arange(16.)
-    y = at[:, None] - (ink.sum(2) * at).sum(1)[:, None, None] / ink.sum((1, 2))[:, None, None]
-    x = at - (ink.sum(1) * at).sum(1)[:, None, None] / ink.sum((1, 2))[:, None, None]
-    return (ink * x * y).sum((1, 2)) / (ink * y * y).sum((1, 2))
-
-
-@pytest.fixture(scope='module')
-def usps(tmp_path_factory):
-    """A folder with USPS's digits as `prepro.py --dataset usps` prepares them; and what it said."""
-    root, cwd = originals(*(f'USPS/{name}' for name in USPS_FILES)), tmp_path_factory.mktemp('usps')
-    return cwd, call(prepro, '--dataset', 'usps', '--root', root, cwd=cwd)
-
-
-def test_usps_is_the_papers_digits_as_they_are_deslanted(usps, prepared):
-    cwd, said = usps
+def test_usps_is_the_papers_digits(usps_root, tmp_path):
+    said = call(prepro, '--dataset', 'usps', '--root', usps_root, cwd=tmp_path)
     assert (said.status, said.err) == (0, [])
-    splits, others = load(cwd, 'usps'), load(prepared[0], 'mnist')
-    for split, (X, Y) in splits.items():
-        assert len(X) == SIZE[split] and (X.min(), X.max()) == (-1, 1)
-        assert abs(slant(X).mean()) < 0.001 and slant(X).std() < 0.01 and slant(others[split][0]).std() > 0.2
+    splits = load(tmp_path, 'usps')
+    assert {split: len(X) for split, (X, _) in splits.items()} == SIZE
     from torchvision import datasets
-    d = datasets.USPS(originals() / 'USPS', train=False)
+    d = datasets.USPS(usps_root / 'USPS', train=False)
     assert torch.equal(splits['test'][0], torch.tensor(d.data, dtype=torch.float32)[:, None] / 127.5 - 1)
     assert splits['test'][1].argmax(1).tolist() == d.targets
 
 
-def test_usps_under_another_name_is_found_out(usps, tmp_path):
-    shutil.copytree(usps[0] / 'data/usps', tmp_path / 'data/mnist')
-    about = tmp_path / 'data/mnist/digits.json'
-    for content in (about.read_text(), json.dumps(json.loads(about.read_text()) | {'dataset': 'mnist'})):
-        about.write_text(content)
-        with pytest.raises(SystemExit, match='data/mnist holds other digits than its name'):
-            load(tmp_path, 'mnist')
-
-
 # ---------------------------------------------------------------------------------------------------------------------
-# bad arguments and folders
+# what a user gets wrong, and originals that are damaged or not there
 
-@pytest.mark.parametrize('argv', [('--seed', '-1'), ('--seed', 2**32), ('--dataset', 'cifar'), ('--root', ''),
-                                  ('--seed', 3, '--dataset', 'usps'), ('digits',)],
-                         ids=lambda argv: ' '.join(map(str, argv)))
-def test_bad_arguments(argv, tmp_path):
-    said = call(prepro, *argv, cwd=tmp_path)
-    assert said.status == 2
-    assert 'prepro.py: error: ' in said.err[-1] and argv[0] in said.err[-1]
+def test_root_is_no_folder(tmp_path):
+    refused(call(prepro, '--root', '/dev/null', cwd=tmp_path), 'prepro.py', '--root /dev/null is not a directory')
     assert files(tmp_path) == []
 
-
-@pytest.mark.parametrize('argv, says', [(('--root', '/dev/null'), '--root /dev/null is not a directory'),
-                                        (('--seed', 3, '--root', '/dev/null/here'), '/dev/null/here/MNIST/raw')],
-                         ids=['a file', 'under a file'])                 # nobody can write there, root neither
-def test_root_is_no_folder(argv, says, tmp_path):
-    refused(call(prepro, *argv, cwd=tmp_path), 'prepro.py', says, '--root')
-    assert files(tmp_path) == []
-
-
-def test_data_not_writable(tmp_path):
-    (tmp_path / 'data').mkdir()
-    (tmp_path / 'data' / 'mnist').write_text('')                         # where the folder should be
-    refused(call(prepro, cwd=tmp_path), 'prepro.py', 'cannot write to data/mnist')
-    assert files(tmp_path) == ['data/mnist']
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# bad originals
 
 @pytest.mark.parametrize('damage, says', [(lambda path: path.write_bytes(path.read_bytes()[:-1] + b'?'), 'is damaged'),
                                           (lambda path: path.unlink(), 'is not there')],
@@ -226,10 +165,9 @@ def test_embedded_file_damaged_or_gone(damage, says, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('argv, folder, names', [
-    (('--dataset', 'usps'), 'data/USPS', USPS_FILES), (('--dataset', 'mnist60k'), 'data/MNIST/raw', MNIST_FILES),
-    (('--seed', 3, '--root', 'there'), 'there/MNIST/raw', MNIST_FILES),
-    (('--dataset', 'usps', '--root', 'th\udcffre'), r'th\udcffre/USPS', USPS_FILES)],      # a name that is not UTF-8
-    ids=['usps', 'mnist60k', 'seed', 'odd name'])
+    (('--dataset', 'usps'), 'data/USPS', USPS_FILES),
+    (('--seed', 3, '--root', 'th\udcffre'), r'th\udcffre/MNIST/raw', MNIST_FILES)],        # a name that is not UTF-8
+    ids=['usps', 'seed'])
 def test_no_network_and_no_originals(argv, folder, names, tmp_path, no_network):
     said = call(prepro, *argv, cwd=tmp_path)
     refused(said, 'prepro.py', 'cannot download', 'by hand', '--root', folder, *names)
@@ -237,8 +175,7 @@ def test_no_network_and_no_originals(argv, folder, names, tmp_path, no_network):
     assert files(tmp_path) == []
 
 
-@pytest.mark.parametrize('end, status', [(OSError('connection reset'), 1), (EOFError(), 1), (KeyboardInterrupt(), 130)],
-                         ids=repr)
+@pytest.mark.parametrize('end, status', [(EOFError(), 1), (KeyboardInterrupt(), 130)], ids=repr)
 def test_download_that_is_cut_off_leaves_no_file(end, status, tmp_path, monkeypatch):
     from torchvision.datasets import usps
 
@@ -252,7 +189,7 @@ def test_download_that_is_cut_off_leaves_no_file(end, status, tmp_path, monkeypa
     if status == 130:
         assert (said.status, said.err) == (130, ['interrupted'])
     else:
-        refused(said, 'prepro.py', 'cannot download', str(end) or 'EOFError')
+        refused(said, 'prepro.py', 'cannot download', 'EOFError')
     assert files(tmp_path) == []
 
 
@@ -263,8 +200,7 @@ def idx(*shape):
 
 @pytest.mark.parametrize('alter, says', [
     (lambda content: content, 'does not hold the train digits'),         # of MNIST's form, but not MNIST's
-    (lambda content: content[:-1], 'cannot read'), (lambda content: b'<html>404</html>', 'cannot read')],
-    ids=['other digits', 'cut off', 'text'])
+    (lambda content: content[:-1], 'cannot read')], ids=['other digits', 'cut off'])
 def test_damaged_mnist(alter, says, tmp_path):
     raw = tmp_path / 'data' / 'MNIST' / 'raw'
     raw.mkdir(parents=True)
@@ -277,8 +213,7 @@ def test_damaged_mnist(alter, says, tmp_path):
 
 @pytest.mark.parametrize('content, says', [
     (bz2.compress(b'1 ' + b' '.join(b'%d:-1' % i for i in range(1, 257)) + b' \n'), 'does not hold the train digits'),
-    (bz2.compress(b'1 1:-1 2:0.5\n'), 'cannot read'), (bz2.compress(bytes(10000))[:-9], 'cannot read')],
-    ids=['other digits', 'other width', 'cut off'])
+    (bz2.compress(bytes(10000))[:-9], 'cannot read')], ids=['other digits', 'cut off'])
 def test_damaged_usps(content, says, tmp_path):
     folder = tmp_path / 'data' / 'USPS'
     folder.mkdir(parents=True)

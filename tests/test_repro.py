@@ -1,11 +1,8 @@
 """repro.py in the paper's order: the nets' structure and counts, learning, results, and the recipes; then runs, and how
 they end: repeatable to the bit, interrupted, killed, diverged, refused."""
 import csv
-import itertools
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +11,10 @@ import time
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 import repro
-from conftest import REPO, TINY, call, files, random_patterns, refused, shell, uncompiled
-from support import backprop, cli
+from conftest import REPO, TINY, call, files, random_biases, random_patterns, refused, shell, uncompiled
+from support import backprop
 
 ENGINES = {'compiled': backprop, 'autograd': repro}
 CYCLIC = [[(m + k) % 12 for k in range(8)] for m in range(12)]
@@ -35,15 +31,6 @@ def untimed(folder):
     return [row | {'seconds': None} for row in metrics(folder)]
 
 
-def random_biases(net, seed=5):
-    """Biases of the size of the weights: zeros would hide one that is never read."""
-    g = torch.Generator().manual_seed(seed)
-    for name, p in net.named_parameters():
-        if name.endswith('b'):
-            p.data = torch.rand(p.shape, generator=g) * 0.4 - 0.2
-    return net
-
-
 def trained(net, X, Y, passes=1, rate=0.03, **options):
     for _ in repro.train(net, X, Y, passes, rate, **options):
         pass
@@ -56,7 +43,7 @@ def assert_same(net, other, atol):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# section 3: network design
+# section 3: network design; test_backprop.py has its equations, unit by unit
 
 def seen_by(unit, inputs):
     """Which of the inputs influence a unit: a mask of their shape."""
@@ -86,18 +73,12 @@ def test_each_unit_sees_as_many_inputs_as_the_paper_says():
     assert all(seen_by(unit, H3).sum() == 30 for unit in out[0])
 
 
-@pytest.mark.parametrize('table', [repro.TABLE, CYCLIC, [[4, 1], [0, 3], [2, 0]]], ids=['paper', 'cyclic', 'small'])
-def test_each_map_of_h2_sees_the_maps_of_its_row(table):
+@pytest.mark.parametrize('table', [repro.TABLE, CYCLIC])
+def test_each_map_of_h2_sees_the_eight_maps_of_its_row_and_each_map_of_h1_feeds_eight(table):
     H1, H2, _, _ = repro.Net(table=table).layers(random_patterns(1)[0])
-    assert (H1.shape[1], H2.shape[1]) == (max(map(max, table)) + 1, len(table))
-    for m, row in enumerate(table):
-        assert seen_by(H2[0, m, 1, 1], H1)[0].any(2).any(1).nonzero().flatten().tolist() == sorted(row)
-
-
-def test_connection_table_gives_each_map_of_h2_eight_of_twelve():
-    assert len(repro.TABLE) == 12
-    assert all(len(set(row)) == 8 and set(row) <= set(range(12)) for row in repro.TABLE)
-    assert all(sum(a in row for row in repro.TABLE) == 8 for a in range(12))
+    seen = [seen_by(unit, H1)[0].any(2).any(1).nonzero().flatten().tolist() for unit in H2[0, :, 1, 1]]
+    assert seen == [sorted(row) for row in table]
+    assert all(len(maps) == 8 for maps in seen) and all(sum(a in maps for maps in seen) == 8 for a in range(12))
 
 
 def test_what_a_net_cannot_be_is_said():
@@ -109,45 +90,6 @@ def test_what_a_net_cannot_be_is_said():
             repro.Net()
     finally:
         torch.set_default_dtype(torch.float32)
-
-
-@pytest.mark.parametrize('value, alike', [(-1.0, True), (0.0, False), (1.0, False)])
-def test_windows_over_the_border_see_minus_one(value, alike):
-    """A map whose input is -1 throughout cannot tell where the border is; with any other value it can."""
-    net = repro.Net()
-    H1 = net.layers(torch.full((1, 1, 16, 16), value))[0]
-    assert all(torch.allclose(m, m[4, 4].expand(8, 8), atol=1e-6) for m in H1[0]) == alike
-    net.H1w.data.zero_()
-    net.H1b.data.fill_(100 * value)     # all of H1 at this value, whatever it sees
-    H1, H2, _, _ = net.layers(torch.zeros(1, 1, 16, 16))
-    assert (H1 == value).all()
-    assert all(torch.allclose(m, m[1, 1].expand(4, 4), atol=1e-6) for m in H2[0]) == alike
-
-
-@pytest.mark.parametrize('weights, biases, level', [('H1w', 'H1b', 0), ('H2w', 'H2b', 1)])
-def test_in_a_map_weights_are_shared_and_biases_are_not(weights, biases, level):
-    x = random_patterns(1)[0]
-
-    def changed_by(name, place):
-        net = repro.Net()
-        before = net.layers(x)[level]
-        getattr(net, name).data[place] += 0.5
-        return (net.layers(x)[level] != before)[0]
-    units = changed_by(weights, (3, 0, 2, 2))
-    assert units[3].all() and units.sum() == units[3].numel()
-    units = changed_by(biases, (3, 2, 1))
-    assert units[3, 2, 1] and units.sum() == 1
-
-
-@pytest.mark.parametrize('make', [repro.Net, repro.FullNet])
-def test_layers_end_in_the_output_and_follow_the_squashing_function(make):
-    net, X = random_biases(make(A=1.7159, S=2/3)), random_patterns(3)[0]
-    *_, below, out = net.layers(X)
-    assert torch.equal(net(X), out)
-    assert torch.allclose(out, 1.7159 * torch.tanh(2/3 * (below @ net.outw + net.outb)))
-    s = torch.linspace(-2, 2, 9, requires_grad=True)
-    y = net.squash(s)
-    assert torch.allclose(net.slope(y), torch.autograd.grad(y.sum(), s)[0])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -164,22 +106,6 @@ def test_initial_weights_are_uniform_within_the_range_of_the_fan_in(sqrt):
     for name, value in (('H1b', 0), ('H2b', 0), ('H3b', 0), ('outb', -1)):
         assert set(getattr(net, name).flatten().tolist()) == {value}, name
     assert not torch.equal(repro.Net(seed=1, sqrt_fan_in=sqrt).H1w, net.H1w)
-
-
-@pytest.mark.parametrize('make', [repro.Net, repro.FullNet])
-@pytest.mark.parametrize('engine', ENGINES)
-def test_weights_change_after_each_pattern_in_the_order_given(engine, make):
-    X, T = random_patterns(6)
-    order = [4, 0, 0, 5, 2]
-    net, expected, start = make(), make(), make()
-    rates = {name: 0.01 * (i + 1) for i, (name, _) in enumerate(net.named_parameters())}
-    assert ENGINES[engine].train_pass(net, X, T, rates, order) == len(order)
-    for i in order:
-        E = sum((t - y)**2 for t, y in zip(T[i], expected(X[i:i+1])[0])) / 10
-        for (name, p), g in zip(expected.named_parameters(), torch.autograd.grad(E, list(expected.parameters()))):
-            p.data -= rates[name] * g
-    assert_same(net, expected, atol=1e-6)
-    assert all(not torch.allclose(p, q, atol=1e-6) for p, q in zip(net.parameters(), start.parameters()))
 
 
 def test_order_is_constant_unless_it_is_shuffled(monkeypatch):
@@ -201,15 +127,13 @@ def test_targets_are_at_the_nets_level():
     assert_same(trained(repro.Net(level=0.8), X, Y), trained(repro.Net(), X, 0.8 * Y), atol=0)
 
 
-@pytest.mark.parametrize('engine', ENGINES)
 @pytest.mark.parametrize('make', [repro.Net, repro.FullNet])
-def test_a_trained_net_is_an_ordinary_module(make, engine):
+def test_a_trained_net_is_an_ordinary_module(make):
     """Nothing of the engine stays with it: no attribute, no odd memory layout."""
-    net = trained(make(), *random_patterns(5), engine=engine)
-    assert vars(net).keys() == vars(make()).keys()
-    for p, q in zip(net.parameters(), make().parameters()):
-        assert type(p) is torch.nn.Parameter and p.is_contiguous() and p.requires_grad
-        assert p.view(-1).shape == (q.numel(),)
+    net, other = trained(make(), *random_patterns(5), optimizer='newton', damping=0.03), make()
+    assert vars(net).keys() == vars(other).keys()
+    for p, q in zip(net.parameters(), other.parameters()):
+        assert type(p) is torch.nn.Parameter and p.is_contiguous() and p.requires_grad and p.grad is None
         assert p.untyped_storage().nbytes() == 4 * q.numel()
 
 
@@ -238,7 +162,6 @@ class Unconnected(repro.Net):
 @pytest.mark.parametrize('make', [Halved, OtherUnit, OtherBorder, Unconnected, lambda: repro.Net(level=0.8)])
 @pytest.mark.parametrize('optimizer', ['sgd', 'newton'])
 def test_a_net_that_is_changed_trains_as_it_reads(make, optimizer, capsys):
-    cli.warn.cache_clear()
     nets = {engine: trained(make(), *random_patterns(10), 2, 0.003, optimizer=optimizer, damping=0.03, engine=engine)
             for engine in ENGINES}
     assert_same(*nets.values(), atol=1e-6)
@@ -247,13 +170,12 @@ def test_a_net_that_is_changed_trains_as_it_reads(make, optimizer, capsys):
         Halved, OtherUnit, OtherBorder, Unconnected))
 
 
-@pytest.mark.parametrize('decay', [1e-2, 1e-4])
-def test_an_update_that_is_changed_takes_effect(decay, monkeypatch):
-    """Weight decay, written into train_pass."""
+def test_an_update_that_is_changed_takes_effect(monkeypatch):
+    """A little weight decay, written into train_pass."""
     def train_pass(net, X, T, rates, order, read=repro.train_pass):
         for i in order:
             for p in net.parameters():
-                p.data *= 1 - 0.03 * decay
+                p.data *= 1 - 0.03 * 1e-4
             read(net, X, T, rates, [i])
         return len(order)
     plain = trained(repro.Net(), *random_patterns(10))
@@ -274,53 +196,44 @@ def test_what_is_frozen_stays(engine):
     assert torch.equal(nets[0].H1w, repro.Net().H1w) and not torch.equal(nets[0].H2w, repro.Net().H2w)
 
 
-def test_measured_as_it_reads():
-    X, Y = random_patterns(50)
-    for net in OtherUnit(), repro.Net(), torch.compile(repro.Net(), backend='eager'):
-        found = [repro.measure(net, X, Y, engine)['loss'] for engine in ENGINES]
-        assert found[0] == pytest.approx(found[1], rel=1e-6)
+@pytest.mark.parametrize('make', [OtherUnit, lambda: repro.Net(level=0.8), lambda: repro.FullNet(level=0.8),
+                                  pytest.param(lambda: torch.compile(repro.Net(), backend='eager'),
+                                               marks=pytest.mark.slow)])
+def test_measured_as_it_reads_at_the_nets_level(make):
+    net, (X, Y) = make(), random_patterns(50)
+    for engine in ENGINES:
+        m = repro.measure(net, X, Y, engine)
+        assert m['loss'] == pytest.approx((net.level * Y - net(X)).square().mean().item(), rel=1e-5)
+        assert m['misses'] == (net(X).argmax(1) != Y.argmax(1)).sum()
 
 
 # Newton's method
 
 def squared_jacobians(net, x):
     """
-    {parameter's name: curvature} for one pattern, by brute force: d2E/ds2 of each layer's weighted sums from the layer
-    above by autograd's Jacobians, squared, with nothing but the net's definition; then d2E/dw2 of the weights that
-    enter those sums.
+    {parameter's name: curvature} for one pattern, by brute force: d2E/ds2 of each layer's weighted sums from those of
+    the layer above, by autograd's Jacobians, squared; then d2E/dw2 of the weights that enter those sums.
     """
-    p = {name: q.detach() for name, q in net.named_parameters()}
-    found = {}
-
     def jacobian(f, at):
-        return torch.autograd.functional.jacobian(f, at).flatten(0, 1).flatten(1).square()      # (outputs, inputs)
+        return torch.autograd.functional.jacobian(f, at).reshape(-1, at.numel()).square()         # (outputs, inputs)
 
-    def sums(below, w, b, groups=1):
-        if w.dim() == 2:
-            return below.flatten(1) @ w + b
-        if groups > 1:
-            below = below[:, sum(net.table, [])]
-        return (F.conv2d(F.pad(below, (2, 2, 2, 2), value=-1.0), w, stride=2, groups=groups) + b).flatten(1)
-
-    layers = [(name, len(net.table) if name == 'H2' else 1) for name in net.LAYERS]
-    inputs, s = [x], []
-    for name, groups in layers:
-        s.append(sums(inputs[-1], p[f'{name}w'], p[f'{name}b'], groups))
-        inputs.append(net.squash(s[-1]).unflatten(1, p[f'{name}b'].shape))
-    h = 2/10 * jacobian(net.squash, s[-1]).sum(0)
-    for i, (name, groups) in reversed(list(enumerate(layers))):
-        w, b = p[f'{name}w'], p[f'{name}b']
-        found[f'{name}b'] = h.view(b.shape)
-        found[f'{name}w'] = (h @ jacobian(lambda w: sums(inputs[i], w, b, groups), w)).view(w.shape)
-        if i:
-            below = p[f'{layers[i-1][0]}b'].shape
-            h = h @ jacobian(lambda s: sums(net.squash(s).unflatten(1, below), w, b, groups), s[i-1])
+    def sums(layer, below, w):
+        return net.sums(layer, below, w) + p[f'{layer}b']
+    p = {name: q.detach() for name, q in net.named_parameters()}
+    below = dict(zip(net.LAYERS, (x, *(y.detach() for y in net.layers(x)))))
+    s = {layer: sums(layer, below[layer], p[f'{layer}w']) for layer in net.LAYERS}
+    found, h = {}, 2/10 * jacobian(net.squash, s['out']).sum(0)
+    for layer, next_down in zip(net.LAYERS[::-1], (*net.LAYERS[-2::-1], None)):
+        w = p[f'{layer}w']
+        found[f'{layer}b'] = h.view(p[f'{layer}b'].shape)
+        found[f'{layer}w'] = (h @ jacobian(lambda w: sums(layer, below[layer], w), w)).view(w.shape)
+        if next_down:
+            h = h @ jacobian(lambda s: sums(layer, net.squash(s), w), s[next_down])
     return found
 
 
 NETS = {
-    'net': lambda: repro.Net(1),
-    'other unit, cyclic': lambda: repro.Net(2, A=1.7159, S=2/3, table=CYCLIC),
+    'cyclic': lambda: repro.Net(2, A=1.7159, S=2/3, table=CYCLIC),
     'other maps': lambda: repro.Net(3, A=0.5, S=1.9, table=[[4, 1], [0, 3], [2, 0]], sqrt_fan_in=False, out_bias=0.2),
     'full': lambda: repro.FullNet(3, A=1.7159, S=2/3),
 }
@@ -341,22 +254,6 @@ def test_curvature_is_that_of_brute_force(engine, kind):
         assert torch.equal(p, before[name])
 
 
-@pytest.mark.parametrize('kind', NETS)
-@pytest.mark.parametrize('engine', ENGINES)
-def test_curvature_of_the_upper_layers_is_gauss_newtons_exactly(engine, kind):
-    """No unit mixes two paths from one weight of the last two layers: there nothing is left out."""
-    net, (X, _) = random_biases(NETS[kind]()), random_patterns(3)
-    found = ENGINES[engine].curvature(net, X)
-    expected = dict.fromkeys((layer + kind for layer in net.LAYERS[-2:] for kind in 'wb'), 0)
-    for x, j in itertools.product(X, range(10)):
-        net.zero_grad()
-        net(x[None])[0, j].backward()
-        for name in expected:
-            expected[name] = expected[name] + 2/10 * getattr(net, name).grad.square() / len(X)
-    for name, h in expected.items():
-        assert (found[name] - h).abs().max() < 1e-5 * h.max(), name
-
-
 @pytest.mark.parametrize('make', [repro.Net, repro.FullNet])
 @pytest.mark.parametrize('engine', ENGINES)
 def test_newton_divides_the_rate_by_curvature_plus_damping(engine, make):
@@ -369,7 +266,7 @@ def test_newton_divides_the_rate_by_curvature_plus_damping(engine, make):
     assert_same(net, by_hand, atol=0 if engine == 'autograd' else 1e-5)
 
 
-@pytest.mark.parametrize('n, patterns', [(7291, 500), (1000, 500), (501, 500), (500, 500), (40, 500), (7291, 1)])
+@pytest.mark.parametrize('n, patterns', [(7291, 500), (501, 500), (40, 500), (7291, 1)])
 def test_curvature_is_estimated_on_as_many_patterns_evenly_spread(n, patterns, monkeypatch):
     X = torch.zeros(n, 1, 16, 16)
     X[:, 0, 0, 0] = torch.arange(n)
@@ -404,25 +301,14 @@ def test_first_pass_gives_the_published_numbers_to_the_letter(first_pass):
     assert [m.group(1, 3, 4) for m in (train, test)] == [('train', '9.00', '656'), ('test ', '10.26', '206')]
 
 
-def test_closing_table_has_the_paper_the_reference_and_this_run(first_pass):
-    _, said = first_pass
-    rows = [line.split() for line in said.out.splitlines()]
-    assert ['2.5e-03', '0.14%', '10', '1.8e-02', '5.00%', '102', '12.1%'] in [row[-7:] for row in rows]
-    assert ['4.1e-03', '0.62%', '45', '2.8e-02', '4.09%', '82', '-'] in [row[-7:] for row in rows]
-    this, = (row for row in rows if row[:4] == ['this', 'run,', 'on', 'mnist'])
-    assert this[4:10] == ['6.3e-02', '9.00%', '656', '6.9e-02', '10.26%', '206']
-    assert re.fullmatch(r'1 pass over 7,291 digits took [\d.]+ s; in 1989, 23 over 7,291 took 3 days',
-                        said.out.splitlines()[-1])
-
-
-def test_files_of_a_run_and_its_model_gives_the_same_misses(first_pass, prepared):
-    folder, _ = first_pass
+def test_a_run_ends_with_a_table_and_leaves_its_measurements_and_its_net(first_pass, prepared):
+    folder, said = first_pass
+    this, = (line for line in said.out.splitlines() if line.startswith('this run, on mnist '))
+    assert this.split()[4:10] == ['6.3e-02', '9.00%', '656', '6.9e-02', '10.26%', '206']
     assert files(folder) == ['args.json', 'metrics.csv', 'model.pt']
     rows = metrics(folder)
     assert list(rows[0]) == ['pass', 'split', 'loss', 'error', 'misses', 'rejection', 'seconds']
     assert [(row['pass'], row['split'], row['misses']) for row in rows] == [('1', 'train', '656'), ('1', 'test', '206')]
-    assert float(rows[1]['error']) == pytest.approx(100 * 206 / 2007)
-    assert 0 < float(rows[1]['rejection']) < 100 and float(rows[1]['seconds']) > 0
     net = repro.Net(seed=0)
     net.load_state_dict(torch.load(folder / 'model.pt', weights_only=True))
     for split, misses in (('train', 656), ('test', 206)):
@@ -433,14 +319,10 @@ def test_files_of_a_run_and_its_model_gives_the_same_misses(first_pass, prepared
 @pytest.mark.slow
 def test_all_23_passes_end_near_the_published_numbers(prepared):
     cwd, _ = prepared
-    said = call(repro, cwd=cwd)
-    assert said.status == 0
-    evals, rows = EVAL.findall(said.out), metrics(cwd / 'out' / 'karpathy2022-mnist')
-    assert len(evals) == 2 * 23
-    assert (evals[-2][3], evals[-1][3]) == ('45', '90')         # on every machine
-    assert [(row['pass'], row['split']) for row in rows] == [(str(n), split) for n in range(1, 24)
-                                                            for split in ('train', 'test')]
-    assert [(f'{float(row["loss"]):e}', row['misses']) for row in rows] == [(m[1], m[3]) for m in evals]
+    assert call(repro, cwd=cwd).status == 0
+    rows = metrics(cwd / 'out' / 'karpathy2022-mnist')
+    assert len(rows) == 2 * 23
+    assert [row['misses'] for row in rows[-2:]] == ['45', '90']          # on every machine
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -480,9 +362,8 @@ def test_rejection_for_one_percent_error(gaps, right, rejection):
     assert measured(*of(gaps, right))['rejection'] == pytest.approx(rejection, abs=1e-4)
 
 
-@pytest.mark.parametrize('seed', range(5))
-def test_rejection_is_the_least_over_all_thresholds(seed):
-    g = torch.Generator().manual_seed(seed)
+def test_rejection_is_the_least_over_all_thresholds():
+    g = torch.Generator().manual_seed(0)
     gaps = torch.randint(1, 40, (300,), generator=g) / 32                # coarse, so that many are tied
     out, Y = of(gaps.tolist(), (torch.rand(300, generator=g) < 0.7 + gaps / 3).tolist())
     top = np.sort(out.numpy(), axis=1)
@@ -492,24 +373,6 @@ def test_rejection_is_the_least_over_all_thresholds(seed):
     rejected, error, threshold = repro.rejection_curve(out, Y.argmax(1))         # from strict to lenient
     assert np.allclose(list(zip(rejected, error)), tried, atol=1e-4)
     assert np.allclose(threshold, sorted(set(gap), reverse=True))
-
-
-def test_measure_counts_misses_and_averages_over_patterns_and_outputs():
-    out, Y = torch.zeros(4, 10), torch.full((4, 10), -1.0)
-    Y[:, 2] = 1.0
-    out[:3, 2] = out[3, 9] = 0.5                                         # one of four wrong
-    m = measured(out, Y)
-    assert (m['misses'], m['error']) == (1, 25)
-    assert m['loss'] == pytest.approx((3 * (0.25 + 9) + (8 + 1 + 2.25)) / 40)
-
-
-@pytest.mark.parametrize('make', [repro.Net, repro.FullNet])
-def test_measured_at_the_nets_level_by_either_engine(make):
-    net, (X, Y) = make(level=0.8), random_patterns(50)
-    for engine in ENGINES:
-        m = repro.measure(net, X, Y, engine)
-        assert m['loss'] == pytest.approx((0.8 * Y - net(X)).square().mean().item(), rel=1e-5)
-        assert m['misses'] == (net(X).argmax(1) != Y.argmax(1)).sum()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -538,28 +401,6 @@ def test_the_paper_recipe_is_what_the_paper_says():
     assert 0 < net.level < net.A                                         # "within the quasilinear range"
     assert repro.build(repro.RECIPES['fc40'], 1).hiddenw.shape == (256, 40)
     assert repro.RECIPES['fc40']['training'] == training
-
-
-@pytest.mark.parametrize('engine', ENGINES)
-def test_a_seed_gives_the_same_run_to_the_bit(engine, tiny):
-    """Other seeds, other runs."""
-    runs = []
-    for name, seed in (('a', 5), ('b', 5), ('c', 6)):
-        assert call(repro, '--dataset', TINY, '--passes', 3, '--engine', engine, '--seed', seed, '-o', name,
-                    cwd=tiny).status == 0
-        state = torch.load(tiny / name / 'model.pt', weights_only=True)
-        runs.append((untimed(tiny / name), [(key, t.numpy().tobytes()) for key, t in state.items()]))
-    assert runs[0] == runs[1]
-    assert runs[0][0] != runs[2][0] and runs[0][1] != runs[2][1]
-
-
-@pytest.mark.parametrize('argv', [('-l', 'nan'), ('--passes', '0'), ('--seed', '-1'), ('--dataset', 'cifar'),
-                                  ('--engine', 'steam'), ('--recipe', 'lenet'), ('-o', ''), ('pass',)], ids=' '.join)
-def test_bad_arguments(argv, tiny):
-    said = call(repro, *argv, cwd=tiny)
-    assert (said.status, said.out) == (2, '')
-    assert 'repro.py: error: ' in said.err[-1] and argv[0] in said.err[-1]
-    assert not (tiny / 'out').exists()
 
 
 def test_without_numba_and_tqdm_pytorch_trains_and_says_so(tiny):
@@ -606,32 +447,7 @@ def test_a_run_cut_short_keeps_its_measurements_and_has_no_model(signum, status,
     rows = metrics(folder)
     assert [(int(row['pass']), row['split']) for row in rows] == [(n, split) for n in range(1, len(rows) // 2 + 1)
                                                                  for split in ('train', 'test')]
-    seconds = [float(row['seconds']) for row in rows]                    # of training, since the first pass
-    assert seconds == sorted(seconds) and seconds[0] < seconds[2] < seconds[4]
     assert {name for name in files(folder) if not name.endswith('.part')} == {'args.json', 'metrics.csv'}
-
-
-@pytest.mark.skipif(not shutil.which('make'), reason='needs make')
-def test_make_trains_again_what_has_not_ended_and_nothing_else(tmp_path):
-    old = ['Makefile', 'requirements.txt', 'prepro.py', 'repro.py', 'data/mnist1989.npz',
-           *(str(p.relative_to(REPO)) for p in (REPO / 'support').glob('*.py'))]
-    new = ['.venv/installed', 'data/mnist/train1989.pt', 'data/mnist/test1989.pt', 'data/mnist/digits.json',
-           'out/karpathy2022-mnist/args.json', 'out/karpathy2022-mnist/metrics.csv', 'out/karpathy2022-mnist/model.pt']
-    for when, name in enumerate(old + new):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(REPO / name, tmp_path / name) if name in old else (tmp_path / name).write_text('')
-        os.utime(tmp_path / name, (when, when))
-
-    def would_run():
-        p = subprocess.run(['make', '-n'], cwd=tmp_path, env={'PATH': os.environ['PATH']},
-                           capture_output=True, text=True)
-        assert p.returncode == 0, p.stderr
-        return re.findall(r'^\S*python (\w+\.py)', p.stdout, re.M)
-    assert would_run() == []
-    (tmp_path / 'out/karpathy2022-mnist/model.pt').unlink()                 # killed while it trained
-    assert would_run() == ['repro.py']
-    (tmp_path / 'data/mnist/digits.json').unlink()                       # and before, while the digits were written
-    assert would_run() == ['prepro.py', 'repro.py']
 
 
 @pytest.mark.parametrize('engine', ENGINES)
@@ -662,7 +478,7 @@ def test_divergence_keeps_the_passes_measured_and_no_model(engine, tiny, monkeyp
     assert [row['pass'] for row in metrics(tiny / 'run-unfinished')] == ['1', '1', '2', '2']
 
 
-@pytest.mark.parametrize('folder', ['a file', 'a file/run', '/dev/null/run', '/proc/run'])
+@pytest.mark.parametrize('folder', ['a file', 'a file/run', '/proc/run'])
 def test_output_not_writable_is_refused_before_work_starts(folder, tiny, monkeypatch):
     (tiny / 'a file').write_text('')    # nobody can write under these, root neither
     monkeypatch.setattr(repro, 'train', lambda *args, **kwargs: pytest.fail('it trains'))
@@ -670,23 +486,3 @@ def test_output_not_writable_is_refused_before_work_starts(folder, tiny, monkeyp
     refused(call(repro, '--dataset', TINY, '-o', folder, cwd=tiny), 'repro.py', f'cannot write to {folder}: ',
             'name another folder')
     assert files(tiny) == before
-
-
-@pytest.mark.parametrize('name', ['args.json', 'metrics.csv', 'model.pt'])
-def test_disk_full_leaves_no_half_file(name, tiny, monkeypatch):
-    replace = os.replace
-
-    def full(a, b):
-        if b.endswith(name):
-            raise OSError(28, 'No space left on device')
-        replace(a, b)
-    monkeypatch.setattr(os, 'replace', full)
-    said = call(repro, '--dataset', TINY, '--passes', 1, '-o', 'run', cwd=tiny)
-    assert (said.status, len(said.err)) == (1, 1)
-    assert f'repro.py: cannot write run/{name}: No space left on device' in said.err[0]
-    assert not {name, f'{name}.part'} & set(files(tiny / 'run'))
-
-
-def test_a_data_set_by_a_known_name_is_trained_on(tiny_mnist):
-    assert call(repro, '--passes', 1, cwd=tiny_mnist).status == 0
-    assert files(tiny_mnist / 'out' / 'karpathy2022-mnist-passes1') == ['args.json', 'metrics.csv', 'model.pt']
