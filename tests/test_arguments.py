@@ -32,7 +32,7 @@ BAD = [
     ('experiments.compare', 'draws', '--dataset mnist60k'), ('experiments.compare', '--jobs 0', '--jobs'),
     ('experiments.compare', '--jobs 2 --cluster a', '--cluster'),
     ('experiments.ladder', '--rungs 9', '0 to 8'), ('experiments.ladder', '--rungs two', '--rungs'),
-    ('experiments.trials', "'rung 99'", 'rung 99'), ('experiments.trials', '', '--list'),
+    ('experiments.trials', "'rung 99'", 'rung 99'), ('experiments.trials', '', 'TRIAL'),
     ('experiments.trials', "'rung 2' --folds 5", '0 to 4'),
     ('experiments.claims', '16', '16'), ('experiments.claims', '4 --seeds 0-3', '--seeds'),
     ('experiments.predict', '', 'required'), ('experiments.predict', 'model.pt', 'required'),

@@ -30,7 +30,7 @@ def trained(prepared):
     """(folder, net, test digits): the embedded digits and, in run/, the net of 2022 after two passes over them."""
     cwd, _ = prepared
     assert call(repro, '--passes', 2, '-o', 'run', cwd=cwd).status == 0
-    net, _ = predict.load(str(cwd / 'run'))
+    net, _, _ = predict.load(str(cwd / 'run'))
     return cwd, net, prepro.tensors(IMAGES, LABELS)
 
 
