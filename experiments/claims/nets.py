@@ -70,18 +70,18 @@ def two_hidden():
 
 class Net(nn.Module):
     """
-    A net of layers {name: units}. w is the vector of its free parameters; A, S, level, sqrt_fan_in are as in repro.Net.
-    Images are framed by so many pixels of background.
+    A net of layers {name: units}. w is the vector of its free parameters; A, S, level, factor, sqrt_fan_in are as in
+    repro.Net. Images are framed by so many pixels of background.
 
     With logistic, hidden units are 1 / (1 + e**-s), from 0 to 1, and what is beyond a map's border is 0. Outputs y are
     then read as 2 y - 1, from -1 to 1, so that targets and errors compare with a symmetric net's; with the targets
     scaled to match, this is the same learning with the cost and the rate in other units.
     """
 
-    def __init__(self, layers, seed, A=1.0, S=1.0, level=1.0, sqrt_fan_in=False, logistic=False, frame=0):
+    def __init__(self, layers, seed, A=1.0, S=1.0, level=1.0, factor=1.0, sqrt_fan_in=False, logistic=False, frame=0):
         super().__init__()
         self.engine = sys.modules[__name__]      # what trains it, instead of support/backprop.py
-        self.level, self.frame, inputs = level, frame, (16 + 2*frame)**2
+        self.level, self.factor, self.frame, inputs = level, factor, frame, (16 + 2*frame)**2
         units = [unit for layer in layers.values() for unit in layer]
         n = inputs + len(units)         # values in order: the image, the units, the two borders, the constant 1
         self.constants = np.array([BACKGROUND, 0 if logistic else BACKGROUND, 1], f32)
@@ -118,7 +118,7 @@ class Net(nn.Module):
 
 def recipe(kind):
     """`paper` for another net: one of claim.KINDS. A logistic unit's targets are at the same part of its range."""
-    same = {name: RECIPES['paper']['net'][name] for name in ('A', 'S', 'level', 'sqrt_fan_in')}
+    same = {name: RECIPES['paper']['net'][name] for name in ('A', 'S', 'level', 'factor', 'sqrt_fan_in')}
     if kind == 'logistic':
         same |= {'A': 1.0, 'S': 1.0, 'level': same['level'] / same['A']}
     return {'net': {'type': kind, **same}, 'training': RECIPES['paper']['training']}
@@ -128,14 +128,13 @@ def recipe(kind):
 # the engine: the way up and the way down, connection by connection
 
 OUTPUTS, TRAINING, CURVATURE = 0, 1, 2
-E_YY = f32(2 / 10)      # d2E/dy2, the same for each output: E is the mean of ten squares
 
 
 @numba.njit(fastmath={'contract'}, error_model='numpy', nogil=True, cache=True)
-def run(task, w, start, source, weight, units, constants, X, T, rates, order):
+def run(task, w, start, source, weight, units, constants, E2, X, T, rates, order):
     """
     Over the patterns in their order: (how many came before a value that is not finite, outputs, d2E/dw2 summed).
-    TRAINING changes w after each.
+    TRAINING changes w after each. E2 is d2E/dy2 of the cost E.
     """
     A, S, C = units
     inputs, n = X.shape[1], len(A)
@@ -158,10 +157,10 @@ def run(task, w, start, source, weight, units, constants, X, T, rates, order):
         d[:] = 0
         if task == TRAINING:
             g[:] = 0
-            d[ends] = E_YY * (out[i] - T[order[i]])                      # dE/dy
+            d[ends] = E2 * (out[i] - T[order[i]])                      # dE/dy
             values, slopes = y, slope
         else:                           # second derivatives go down the same way with everything squared
-            d[ends] = E_YY
+            d[ends] = E2
             values, slopes = y**2, slope**2
         if not np.isfinite(d.sum()):
             return i, out, g
@@ -180,7 +179,8 @@ def call(task, net, X, T=None, rates=0.0, order=None):
     X = F.pad(X, 4 * [net.frame], value=BACKGROUND).flatten(1).contiguous()
     rates = torch.as_tensor(rates, dtype=torch.float32).expand(len(net.w)).contiguous()
     order = np.arange(len(X)) if order is None else np.asarray(order, np.int64)
-    return run(task, net.w.detach().numpy(), *net.connections, net.units, net.constants, X.numpy(),
+    return run(task, net.w.detach().numpy(), *net.connections, net.units, net.constants,
+               f32(net.factor * 2 / 10), X.numpy(),
                torch.zeros(0, 10).numpy() if T is None else T.contiguous().numpy(), rates.numpy(), order)
 
 

@@ -11,36 +11,41 @@ from repro import outputs
 from support.engine import faster
 
 RANGE = PAPER['net']['A']           # outputs lie between -A and A
-ERROR = 2.0             # % of the training digits
-PASSES = 8
+ERROR = 3.0             # % of the training digits
+PASSES = 5
 AT = [*range(1, PASSES * SIXTEENTH + 1)]
-NETS = {'tanh': PAPER, 'logistic': nets.recipe('logistic')}
-LOWEST = {('sgd', 'tanh'): 0.025, ('sgd', 'logistic'): 0.5, ('newton', 'tanh'): 0.00125, ('newton', 'logistic'): 0.025}
-RATES = {key: [lowest * 2**n for n in range(6)] for key, lowest in LOWEST.items()}
+# {(method, unit): rates}, with the initial ranges in which they are tried
+GRIDS = {('sgd', 'tanh'): (0.025, 0.05, 0.1, 0.2), ('sgd', 'logistic'): (1.0, 2.0, 4.0, 8.0),
+         ('newton', 'tanh'): (0.0004, 0.0008, 0.0016, 0.0032), ('newton', 'logistic'): (0.005, 0.01, 0.02, 0.04)}
+UNITS = {'tanh': (PAPER, ('F', 'root')), 'logistic': (nets.recipe('logistic'), ('root',))}
 
 
 class Symmetry(Claim):
     """
     The paper's unit against the logistic unit, 1 / (1 + e**-s), with outputs from 0 to 1 and targets scaled to match;
-    with plain gradient descent and with Newton's method, whose rates are estimated for each sixteenth of a pass. Each
-    unit has the better of two initial ranges, 2.4/F and 2.4 over F's square root, and the rate with which it is
-    fastest on two other seeds.
+    with plain gradient descent and with Newton's method, whose rates are estimated for each sixteenth of a pass. The
+    rate of each is the one with which it is fastest on two other seeds. The initial range is 2.4 over the fan-in's
+    square root, or for the paper's unit the better of that and 2.4/F; with 2.4/F logistic units came nowhere in small
+    trials, which set the grids of rates. 20 seeds.
 
-    Measured: passes, in sixteenths, until 2% of every fourth training digit are wrong; 8 if that takes more.
+    Measured: passes, in sixteenths, until 3% of every fourth training digit are wrong, where a run ends; 5 if that
+    takes more.
     Rule: for each method, the symmetric unit needs fewer passes. No difference is "cannot be told".
 
-    The first rule counted whole passes at the rates with the lowest MSE after 23 passes, and called no difference "does
-    not hold". It gave differences of -0.1 +- 0.6 and +0.3 +- 0.8 passes: too coarse for a statement about speed.
+    The first rule counted whole passes to 2% at the rates with the lowest MSE, and called no difference "does not
+    hold": -0.1 +- 0.6 and +0.3 +- 0.8 passes, too coarse for a statement about speed.
     """
     number, section = 2, '4'
     words = 'symmetric functions "are believed to yield faster convergence"'
-    before, surprise = NOT, True
+    before, surprise, seeds = NOT, True, 20
+    grids = [[(method, unit, wide, rate) for wide in UNITS[unit][1] for rate in rates]
+             for (method, unit), rates in GRIDS.items()]
     settings = {(method, unit, wide, rate): changed(
-        NETS[unit], {'sqrt_fan_in': wide == 'root'}, {'optimizer': method, 'rate': rate, 'passes': PASSES},
-        chunks=SIXTEENTH, at=AT)
-        for (method, unit), rates in RATES.items() for wide in ('F', 'root') for rate in rates}
-    grids = [[(method, unit, wide, rate) for wide in ('F', 'root') for rate in rates]
-             for (method, unit), rates in RATES.items()]
+        UNITS[unit][0], {'sqrt_fan_in': wide == 'root'}, {'optimizer': method, 'rate': rate, 'passes': PASSES},
+        chunks=SIXTEENTH, at=AT) for keys in grids for method, unit, wide, rate in keys}
+
+    def enough(self, settings, curves):
+        return curves['train_error'][-1] <= ERROR
 
     def look(self, net, splits):
         return losses(net, {'train': [t[::4] for t in splits['train']]})
@@ -51,20 +56,20 @@ class Symmetry(Claim):
 
     def verdict(self, found):
         words, parts = [], {}
-        for symmetric, logistic in (self.grids[:2], self.grids[2:]):
-            keys = [self.best(found, keys) for keys in (symmetric, logistic)]
+        for pair in (self.grids[:2], self.grids[2:]):
+            keys = [self.best(found, keys) for keys in pair]
             passes = [[min(PASSES, self.merit(row)) for row in ended(found[key])] for key in keys]
             method = keys[0][0]
             parts[f'fewer passes ({method})'] = below(*passes)
             words.append(f'{method}: ' + ', '.join(
-                f'{unit} {pm(n)} (range {wide}, rate {rate:g} of {RATES[method, unit][0]:g} to '
-                f'{RATES[method, unit][-1]:g})' for (_, unit, wide, rate), n in zip(keys, passes))
+                f'{unit} {pm(n)} (range {wide}, rate {rate:g} of {GRIDS[method, unit][0]:g} to '
+                f'{GRIDS[method, unit][-1]:g})' for (_, unit, wide, rate), n in zip(keys, passes))
                 + f', difference {gap(*passes)}')
         return f'passes to {ERROR:g}% training error: ' + '; '.join(words), parts
 
 
-LEVELS = (0.6, 0.7, 0.8, 0.9, 1.0)      # of the range
-INSIDE = min(LEVELS, key=lambda level: abs(level - PAPER['net']['level'] / RANGE))
+INSIDE = PAPER['net']['level']
+LEVELS = INSIDE, RANGE
 FLAT = 0.95             # |y| / A, beyond which the slope is less than a tenth of its largest
 LONG = 1500             # passes
 
@@ -72,24 +77,23 @@ LONG = 1500             # passes
 class Targets(Claim):
     """
     "Target values ... within the quasilinear range of the sigmoid ... prevents the weights from growing indefinitely
-    and prevents the output units from operating in the flat spot." The paper's net with targets at 0.6 to 1.0 of the
-    unit's range, for 1,500 passes; 10 seeds.
+    and prevents the output units from operating in the flat spot." The paper's net with targets at +-1, 0.58 of its
+    unit's range, and at the ends of the range, for 1,500 passes; 8 seeds.
 
     Measured: how much the norm of the output's weights grows from pass 750 to pass 1,500, absolute and relative; how
     many outputs are in the flat spot at the end (beyond 0.95 of the range, where the slope is less than a tenth of its
     largest).
-    Rule, for the level that is nearest to `paper`'s: (a) the growth is less than half that with targets at the ends of
-    the range, absolute, (b) relative; (c) less than 5% of the outputs are in the flat spot, and with targets at the
-    ends of the range more than half.
+    Rule, for the targets inside: (a) the growth is less than half that with targets at the ends of the range, absolute,
+    (b) relative; (c) less than 5% of the outputs are in the flat spot, and with targets at the ends more than half.
 
-    The first rule had 100 passes and only the relative growth, from pass 50 on, which were 6.7 and 5.5%. The absolute
-    growth, 0.27 against 0.57, was within its error of the half, and so few passes say little about "indefinitely".
+    The first rule had 100 passes and only the relative growth, 6.7 and 5.5%. The absolute growth, 0.27 against 0.57,
+    was within its error of the half, and so few passes say little about "indefinitely".
     """
     number, section = 3, '4'
     words = 'targets inside the range keep the weights from growing, and the outputs from the flat spot'
-    before, surprise, seeds = PART, True, 10
-    settings = {level: changed(PAPER, {'level': level * RANGE}, {'passes': LONG},
-                               at=[0, 23, 100, 375, LONG // 2, LONG]) for level in LEVELS}
+    before, surprise, seeds = PART, True, 8
+    settings = {level: changed(PAPER, {'level': level}, {'passes': LONG}, at=[0, 23, 100, 375, LONG // 2, LONG])
+                for level in LEVELS}
 
     def look(self, net, splits):
         """The norm of the output's weights, and the % of outputs in the flat spot."""
@@ -102,21 +106,21 @@ class Targets(Claim):
         growth = {'absolute': {level: [norm[-1] - norm[-2] for norm in norms[level]] for level in LEVELS},
                   'relative': {level: [100 * (norm[-1] / norm[-2] - 1) for norm in norms[level]] for level in LEVELS}}
         flat = {level: statistics.fmean(curve[-1] for curve in curves(found[level], 'flat')) for level in LEVELS}
-        parts = {f'the weights grow less than half as much ({kind})': below(grown[INSIDE], [g / 2 for g in grown[1.0]])
-                 for kind, grown in growth.items()}
-        return (f'at targets of {", ".join(map(str, LEVELS))} of the range: the norm of the output\'s weights, '
+        parts = {f'the weights grow less than half as much ({kind})':
+                 below(grown[INSIDE], [g / 2 for g in grown[RANGE]]) for kind, grown in growth.items()}
+        return (f'with targets at {INSIDE:g} and {RANGE:g}, the end of the range: the norm of the output\'s weights, '
                 + ', '.join(pm([norm[-2] for norm in norms[level]], 1) for level in LEVELS)
                 + f' after {LONG // 2} passes, grows in as many more by '
                 + ', '.join(pm(growth['absolute'][level]) for level in LEVELS) + ', or '
                 + ', '.join(f'{pm(growth["relative"][level], 1)}%' for level in LEVELS) + '; outputs in the flat spot '
                 + ', '.join(f'{flat[level]:.1f}%' for level in LEVELS),
-                parts | {'the outputs stay out of the flat spot': flat[INSIDE] < 5 and flat[1.0] > 50})
+                parts | {'the outputs stay out of the flat spot': flat[INSIDE] < 5 and flat[RANGE] > 50})
 
 
 LAYERS = ('H1', 'H2', 'H3', 'output')
 OPERATING = 1.0         # |S s|, up to which tanh has 0.42 of its largest slope
 USED = 0.1              # the least standard deviation of S s that uses the range
-METHODS = {'newton': {}, 'sgd': {'optimizer': 'sgd', 'rate': 0.06}}
+METHODS = {'newton': {}, 'sgd': {'optimizer': 'sgd', 'rate': 0.12}}
 
 
 class InitialRange(Claim):
