@@ -24,20 +24,6 @@ class Results(Claim):
                 '[what was done in 1989](#what-was-done-in-1989)', {})
 
 
-class Segmentation(Claim):
-    """
-    The claim is about how digits were cut out of zip codes. Today's digits are cut out, normalized and deslanted; the
-    zip codes around them are lost, and nobody has said which digits were cut wrongly. The mistakes (results/wrong.png)
-    include digits with pieces of a neighbor, or cut off, and many that are whole.
-    """
-    number, section = 10, '5'
-    words = 'most of the mistakes are due to erroneous segmentation'
-
-    def verdict(self, found):
-        return ('the mistakes can be looked at (results/wrong.png), the zip codes that they were cut from cannot',
-                {'how many': None})
-
-
 class Time(Claim):
     """On a SUN-4/260. repro.py says how long a run took; results/README.md has the comparison."""
     number, section = 15, '5'
