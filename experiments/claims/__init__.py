@@ -9,8 +9,7 @@ here, with its words; the experiment, where there can be one; and the rule for
 the verdict, written down before the runs. Some rules were amended after first
 runs; the class then says why, and what had been seen.
 
-    answers.py      1, 7, 15       what needs no runs of its own
-    segmentation.py 10             mistakes, looked at
+    answers.py      1, 7, 10, 15   what needs no runs of its own; sheets.py drew what 10 was judged by
     units.py        2, 3, 4        the unit, the targets, the initial weights
     gradient.py     5, 8           the stochastic gradient, and its speed
     newton.py       6              Newton's method
@@ -32,14 +31,14 @@ import re
 import textwrap
 
 from experiments import markdown
-from experiments.claims import answers, constraints, gradient, kernels, newton, segmentation, speed, units
+from experiments.claims import answers, constraints, gradient, kernels, newton, speed, units
 from experiments.claims.claim import HOLDS, NOT, OPEN, PART, TO_RUN, found_in, text
 from repro import RESULTS
 from support import files, runs
 
 CLAIMS = {one.number: one for one in (
     answers.Counts(), units.Symmetry(), units.Targets(), units.InitialRange(), gradient.Stochastic(), newton.Newton(),
-    answers.Results(), gradient.Redundancy(), kernels.Kernels(), segmentation.Segmentation(), constraints.FewerMaps(),
+    answers.Results(), gradient.Redundancy(), kernels.Kernels(), answers.Segmentation(), constraints.FewerMaps(),
     constraints.Constraints(), constraints.LeNet1(), speed.Speed(), answers.Time())}
 
 # ---------------------------------------------------------------------------------------------------------------------
