@@ -317,8 +317,8 @@ def test_claims_go_through_their_stages(tiny, monkeypatch):
     assert runs[-1] == len(runs) - 1 == len(set(runs[:-1]))              # none twice, and all in the table
     done = {*runs[:-1]}
     assert (2, 'sgd tanh F 0.025', 219) in done and (2, 'sgd tanh F 0.05', 200) not in done        # the best rate
-    assert {(5, 'true sgd 0.2 long', 519), (5, 'true sgd 0.5 short', 1), (5, 'stochastic sgd 0.02 long', 529)} < done
-    assert not {(5, 'true sgd 0.2 long', 520), (5, 'true sgd 0.5 long', 500)} & done
+    assert {(5, 'true sgd 0.5 long', 519), (5, 'true sgd 1.0 short', 1), (5, 'stochastic sgd 0.02 long', 529)} < done
+    assert not {(5, 'true sgd 0.5 long', 520), (5, 'true sgd 1.0 long', 500)} & done
 
 
 def test_wrong_arguments_are_refused(tiny):

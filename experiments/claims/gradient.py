@@ -15,7 +15,7 @@ AT = {'stochastic': [*range(1, 33), *range(34, 65, 2), *range(72, 129, 8), *rang
       'true': [1, 2, 3, 5, 7, 10, 15, 20, 30, *range(40, 1001, 20)]}
 XS = {'stochastic': [n / SIXTEENTH for n in AT['stochastic']], 'true': AT['true']}      # passes over the data
 RATES = {('stochastic', 'sgd'): (0.02, 0.05, 0.1, 0.2), ('stochastic', 'newton'): (0.0002, 0.0005, 0.001, 0.002),
-         ('true', 'sgd'): (0.2, 0.5, 1.0), ('true', 'newton'): (0.005, 0.01, 0.02, 0.05)}
+         ('true', 'sgd'): (0.5, 1.0, 2.0), ('true', 'newton'): (0.005, 0.01, 0.02, 0.05)}
 LONG = {'stochastic': {'chunks': SIXTEENTH, 'at': AT['stochastic']}, 'true': {'at': AT['true']}}
 LABEL = {'sgd': 'one rate', 'newton': "Newton's rates"}
 
