@@ -8,9 +8,10 @@ from conftest import TINY, call, random_patterns
 
 import repro
 from experiments import claims
-from experiments.claims import CLAIMS, __main__ as script, claim, constraints, gradient, kernels, lenet1, nets
-from experiments.claims.claim import HOLDS, NOT, OPEN, PAPER, PART, TO_RUN, changed, text
+from experiments.claims import CLAIMS, __main__ as script, claim, constraints, gradient, kernels, nets
+from experiments.claims.claim import HOLDS, NOT, OPEN, PAPER, PART, TO_RUN, text
 from experiments.claims.constraints import MAPS, scheme
+from experiments.compare import changed
 from experiments.markdown import Missing
 
 X, Y = random_patterns(6)
@@ -59,10 +60,14 @@ def test_the_papers_net_by_its_connections_computes_the_same(net, shared):
         torch.testing.assert_close(twin.w.detach(), like(twin, net.state_dict()), rtol=1e-3, atol=1e-5)
 
 
+def lenet1(seed, **settings):
+    return nets.build({'net': {'type': 'lenet1', **settings}}, seed)
+
+
 def test_initial_weights_are_within_the_fan_ins_range():
-    net, largest = lenet1.lenet1(0), {}
+    net, largest = lenet1(0), {}
     for (layer, key), w in zip(net.numbers, net.w.tolist()):
-        where = 'bias' if key[0] == 'bias' else (layer, len(lenet1.TABLE[key[0]]) if layer == 'H3' else 1)
+        where = 'bias' if key[0] == 'bias' else (layer, len(nets.LENET1_TABLE[key[0]]) if layer == 'H3' else 1)
         largest[where] = max(largest.get(where, 0), abs(w))
     assert largest.pop('bias') == 0
     for where, fan_in in {('H1', 1): 25, ('H2', 1): 4, ('H3', 1): 25, ('H3', 2): 50, ('out', 1): 192}.items():
@@ -70,7 +75,7 @@ def test_initial_weights_are_within_the_fan_ins_range():
 
 
 def test_lenet1_is_windows_and_averages():
-    net = lenet1.lenet1(2, sqrt_fan_in=True)
+    net = lenet1(2, sqrt_fan_in=True)
     with torch.no_grad():
         net.w += 0.01 * torch.randn(len(net.w), generator=torch.Generator().manual_seed(0))     # biases too
         w = {layer: {key: v for (name, key), v in zip(net.numbers, net.w) if name == layer}
@@ -87,7 +92,7 @@ def test_lenet1_is_windows_and_averages():
         H1 = torch.cat([torch.tanh(F.conv2d(x, kernel('H1', m, 0)) + w['H1']['bias', m]) for m in range(4)], 1)
         H2 = average(H1, 'H2')
         H3 = torch.cat([torch.tanh(sum(F.conv2d(H2[:, a:a + 1], kernel('H3', m, a)) for a in seen) + w['H3']['bias', m])
-                        for m, seen in enumerate(lenet1.TABLE)], 1)
+                        for m, seen in enumerate(nets.LENET1_TABLE)], 1)
         y = average(H3, 'H4').flatten(1)
         out = torch.stack([torch.tanh(sum(w['out'][i, u] * y[:, i] for i in range(192)) + w['out']['bias', u])
                            for u in range(10)], 1)

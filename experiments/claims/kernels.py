@@ -4,7 +4,9 @@ import torch
 from scipy import ndimage, optimize, stats
 
 import repro
-from experiments.claims.claim import HOLDS, PAPER, SURE, Claim, changed, curves, pm
+from experiments.claims.claim import HOLDS, PAPER, SURE, Claim, curves, pm
+from experiments.compare import changed
+from experiments.style import BLACK, BLUE, ORANGE, bare, canvas, mosaic, png
 from repro import PASSES
 from support import files
 
@@ -102,7 +104,6 @@ class Kernels(Claim):
 
     def picture(self, found):
         """H1's kernels of one net, their fit by the templates, and how much that explains before and after training."""
-        from experiments.style import BLACK, BLUE, ORANGE, bare, canvas, mosaic, png
         nets = curves(found['H1'], 'all')
         net = repro.build(PAPER, 0)
         for _ in repro.train(net, *files.load_digits('usps')['train'], **PAPER['training']):

@@ -6,9 +6,11 @@ import numpy as np
 
 import repro
 from experiments.claims import nets
-from experiments.claims.claim import FC40, PAPER, PART, TUNING, Claim, changed, crossing, curves, losses, pm
+from experiments.claims.claim import FC40, PAPER, PART, TUNING, Claim, crossing, curves, losses, pm
 from experiments.claims.constraints import scheme
+from experiments.compare import changed
 from experiments.markdown import Missing
+from experiments.style import BLACK, BLUE, ORANGE, canvas, plt, png
 
 TREMENDOUS = 3          # times
 FACTOR = 2              # of the best training MSE
@@ -103,7 +105,6 @@ class Newton(Claim):
 
     def picture(self, found):
         """Training MSE against rate and damping; and how `paper`'s best settings do on other nets."""
-        from experiments.style import BLACK, BLUE, ORANGE, canvas, plt, png
         fig, (ax, other) = canvas(3.8, 1, 2, width_ratios=(1.4, 1))
         mse = self.mse(found)
         for n, damping in enumerate(DAMPINGS):

@@ -10,6 +10,7 @@ import os
 import torch
 
 import repro
+from experiments.style import bare, plt
 from support import cli, files
 from support.engine import faster
 
@@ -36,7 +37,6 @@ def order(n, which):
 
 def main():
     cli.parser(__doc__).parse_args()
-    from experiments.style import bare, plt
     X, _ = files.load_digits('usps')['test']
     numbers, _ = sample()
     folder = os.path.join('out', 'segmentation')

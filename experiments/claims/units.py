@@ -5,19 +5,18 @@ import statistics
 import torch
 
 from experiments.claims import nets
-from experiments.claims.claim import (HOLDS, NOT, PAPER, PART, SIXTEENTH, Claim, below, changed, crossing, curves,
-                                      ended, gap, losses, pm)
+from experiments.claims.claim import (HOLDS, NOT, PAPER, PART, SIXTEENTH, Claim, below, crossing, curves, ended, gap,
+                                      losses, pm)
+from experiments.compare import changed
 from repro import outputs
 from support.engine import faster
 
-RANGE = PAPER['net']['A']           # outputs lie between -A and A
 ERROR = 3.0             # % of the training digits
 PASSES = 5
 AT = [*range(1, PASSES * SIXTEENTH + 1)]
-# {(method, unit): rates}, with the initial ranges in which they are tried
-GRIDS = {('sgd', 'tanh'): (0.025, 0.05, 0.1, 0.2), ('sgd', 'logistic'): (1.0, 2.0, 4.0, 8.0),
+UNITS = {'tanh': (PAPER, ('F', 'root')), 'logistic': (nets.recipe('logistic'), ('root',))}     # with initial ranges
+RATES = {('sgd', 'tanh'): (0.025, 0.05, 0.1, 0.2), ('sgd', 'logistic'): (1.0, 2.0, 4.0, 8.0),
          ('newton', 'tanh'): (0.0004, 0.0008, 0.0016, 0.0032), ('newton', 'logistic'): (0.005, 0.01, 0.02, 0.04)}
-UNITS = {'tanh': (PAPER, ('F', 'root')), 'logistic': (nets.recipe('logistic'), ('root',))}
 
 
 class Symmetry(Claim):
@@ -39,7 +38,7 @@ class Symmetry(Claim):
     words = 'symmetric functions "are believed to yield faster convergence"'
     before, surprise, seeds = NOT, True, 20
     grids = [[(method, unit, wide, rate) for wide in UNITS[unit][1] for rate in rates]
-             for (method, unit), rates in GRIDS.items()]
+             for (method, unit), rates in RATES.items()]
     settings = {(method, unit, wide, rate): changed(
         UNITS[unit][0], {'sqrt_fan_in': wide == 'root'}, {'optimizer': method, 'rate': rate, 'passes': PASSES},
         chunks=SIXTEENTH, at=AT) for keys in grids for method, unit, wide, rate in keys}
@@ -61,15 +60,13 @@ class Symmetry(Claim):
             passes = [[min(PASSES, self.merit(row)) for row in ended(found[key])] for key in keys]
             method = keys[0][0]
             parts[f'fewer passes ({method})'] = below(*passes)
-            words.append(f'{method}: ' + ', '.join(
-                f'{unit} {pm(n)} (range {wide}, rate {rate:g} of {GRIDS[method, unit][0]:g} to '
-                f'{GRIDS[method, unit][-1]:g})' for (_, unit, wide, rate), n in zip(keys, passes))
-                + f', difference {gap(*passes)}')
+            words.append(f'{method}: ' + ', '.join(f'{unit} {pm(n)} (initial range by {wide}, rate {rate:g})'
+                                                   for (_, unit, wide, rate), n in zip(keys, passes))
+                         + f', difference {gap(*passes)}')
         return f'passes to {ERROR:g}% training error: ' + '; '.join(words), parts
 
 
-INSIDE = PAPER['net']['level']
-LEVELS = INSIDE, RANGE
+INSIDE, END = PAPER['net']['level'], PAPER['net']['A']   # targets, and the end of the unit's range
 FLAT = 0.95             # |y| / A, beyond which the slope is less than a tenth of its largest
 LONG = 1500             # passes
 
@@ -81,8 +78,7 @@ class Targets(Claim):
     unit's range, and at the ends of the range, for 1,500 passes; 8 seeds.
 
     Measured: how much the norm of the output's weights grows from pass 750 to pass 1,500, absolute and relative; how
-    many outputs are in the flat spot at the end (beyond 0.95 of the range, where the slope is less than a tenth of its
-    largest).
+    many outputs are in the flat spot at the end (beyond 0.95 of the range).
     Rule, for the targets inside: (a) the growth is less than half that with targets at the ends of the range, absolute,
     (b) relative; (c) less than 5% of the outputs are in the flat spot, and with targets at the ends more than half.
 
@@ -93,7 +89,7 @@ class Targets(Claim):
     words = 'targets inside the range keep the weights from growing, and the outputs from the flat spot'
     before, surprise, seeds = PART, True, 8
     settings = {level: changed(PAPER, {'level': level}, {'passes': LONG}, at=[0, 23, 100, 375, LONG // 2, LONG])
-                for level in LEVELS}
+                for level in (INSIDE, END)}
 
     def look(self, net, splits):
         """The norm of the output's weights, and the % of outputs in the flat spot."""
@@ -102,19 +98,20 @@ class Targets(Claim):
         return {'norm': [float(net.outw.detach().norm())], 'flat': [100 * float(flat.float().mean())]}
 
     def verdict(self, found):
-        norms = {level: curves(found[level], 'norm') for level in LEVELS}
-        growth = {'absolute': {level: [norm[-1] - norm[-2] for norm in norms[level]] for level in LEVELS},
-                  'relative': {level: [100 * (norm[-1] / norm[-2] - 1) for norm in norms[level]] for level in LEVELS}}
-        flat = {level: statistics.fmean(curve[-1] for curve in curves(found[level], 'flat')) for level in LEVELS}
-        parts = {f'the weights grow less than half as much ({kind})':
-                 below(grown[INSIDE], [g / 2 for g in grown[RANGE]]) for kind, grown in growth.items()}
-        return (f'with targets at {INSIDE:g} and {RANGE:g}, the end of the range: the norm of the output\'s weights, '
-                + ', '.join(pm([norm[-2] for norm in norms[level]], 1) for level in LEVELS)
-                + f' after {LONG // 2} passes, grows in as many more by '
-                + ', '.join(pm(growth['absolute'][level]) for level in LEVELS) + ', or '
-                + ', '.join(f'{pm(growth["relative"][level], 1)}%' for level in LEVELS) + '; outputs in the flat spot '
-                + ', '.join(f'{flat[level]:.1f}%' for level in LEVELS),
-                parts | {'the outputs stay out of the flat spot': flat[INSIDE] < 5 and flat[RANGE] > 50})
+        words, growth, flat = [], {'absolute': [], 'relative': []}, []
+        for level in (INSIDE, END):
+            norms = [norm[-2:] for norm in curves(found[level], 'norm')]         # after 750 passes, and 1,500
+            absolute, relative = [b - a for a, b in norms], [100 * (b / a - 1) for a, b in norms]
+            growth['absolute'].append(absolute)
+            growth['relative'].append(relative)
+            flat.append(statistics.fmean(curve[-1] for curve in curves(found[level], 'flat')))
+            words.append(f'with targets at {level:g} the norm of the output\'s weights grows from '
+                         f'{pm([a for a, _ in norms], 1)} by {pm(absolute)}, or {pm(relative, 1)}%, and '
+                         f'{flat[-1]:.1f}% of the outputs are in the flat spot')
+        return (f'between passes {LONG // 2} and {LONG:,}: ' + '; '.join(words),
+                {f'the weights grow less than half as much ({kind})': below(inside, [g / 2 for g in end])
+                 for kind, (inside, end) in growth.items()}
+                | {'the outputs stay out of the flat spot': flat[0] < 5 and flat[1] > 50})
 
 
 LAYERS = ('H1', 'H2', 'H3', 'output')
@@ -132,9 +129,8 @@ class InitialRange(Claim):
     Rule, for 2.4/F as printed, in all four layers: (a) at least 95% of the sums are within +-1, where tanh's slope is
     at least 0.42 of its largest; (b) their standard deviation is at least a tenth of that.
 
-    The first rule was (a) alone, layer by layer. It excludes sums so large that a unit saturates. But sums near 0, with
-    a standard deviation of 0.01 in H3, meet it by any small weights: so (b), which was added when that had been seen,
-    excludes those of which a unit makes next to nothing.
+    The first rule was (a) alone, which sums near 0 meet with any small weights. (b) excludes those, of which a unit
+    makes next to nothing; it was added when a standard deviation of 0.01 in H3 had been seen.
     """
     number, section = 4, '4'
     words = '2.4/F "tends to keep the total inputs within the operating range of the sigmoid"'
@@ -152,14 +148,16 @@ class InitialRange(Claim):
             'within': [100 * float((y.abs() <= math.tanh(OPERATING)).float().mean()) for y in ys]}
 
     def verdict(self, found):
-        mean = {(*key, name): [*map(statistics.fmean, zip(*curves(found[key], name)))]
-                for key in self.settings for name in ('within', 'spread', 'train_error')}
-        words = [f'{"F" if wide == "F" else "its root"}: sums within +-1 in ' + ', '.join(LAYERS) + ' '
-                 + ', '.join(f'{w:.0f}%' for w in mean[wide, 'newton', 'within'][:4])
-                 + ' (sd ' + ', '.join(f'{s:.2f}' for s in mean[wide, 'newton', 'spread'][:4])
-                 + '), training error after 1 and 5 passes ' + ' and '.join(
-                     ', '.join(f'{mean[wide, method, "train_error"][n]:.1f}%' for n in (1, 5)) + f' ({method})'
-                     for method in METHODS) for wide in ('F', 'root')]
-        return '; '.join(words), {
-            'the sums are not in the flat parts': min(mean['F', 'newton', 'within'][:4]) >= 95,
-            'nor near 0 in any layer': min(mean['F', 'newton', 'spread'][:4]) >= USED}
+        words, at_start = [], {}
+        for wide, label in (('F', '2.4/F'), ('root', '2.4 over its root')):
+            mean = {(method, name): [*map(statistics.fmean, zip(*curves(found[wide, method], name)))]
+                    for method in METHODS for name in ('within', 'spread', 'train_error')}
+            at_start[wide] = within, spread = mean['newton', 'within'][:4], mean['newton', 'spread'][:4]
+            words.append(f'{label}: in ' + ', '.join(LAYERS) + ' ' + ', '.join(f'{w:.0f}%' for w in within)
+                         + ' of the sums are within +-1, their sd is ' + ', '.join(f'{s:.2f}' for s in spread)
+                         + '; training error after 1 and 5 passes ' + ' and '.join(
+                             '{:.1f}, {:.1f}%'.format(*(mean[method, 'train_error'][n] for n in (1, 5)))
+                             + f' ({method})' for method in METHODS))
+        within, spread = at_start['F']
+        return '; '.join(words), {'the sums are not in the flat parts': min(within) >= 95,
+                                  'nor near 0 in any layer': min(spread) >= USED}
