@@ -285,13 +285,6 @@ def test_the_best_rate_is_chosen_on_training_mse_and_two_seeds():
 # ---------------------------------------------------------------------------------------------------------------------
 # the command, tables and pictures
 
-@pytest.fixture(autouse=True)
-def no_digits_stay():
-    claims.load.cache_clear()
-    yield
-    claims.load.cache_clear()
-
-
 def test_claims_are_run_and_judged(tiny, monkeypatch):
     end = call(script, '1', '4', '10', '--dataset', TINY, '--seeds', '2-3', '--out', 'claims.csv', cwd=tiny)
     assert end.status == 0 and end.err == [], end

@@ -22,7 +22,7 @@ def main():
     if args.seeds and (len(args.seeds) < 2 or min(args.seeds) < TUNING):
         parser.error('--seeds: give two or more, from 2 on')
     numbers = args.claims or list(CLAIMS)
-    claims.load(args.dataset)           # ends here if it is not there
+    files.load_digits(args.dataset)     # ends here if it is not there
     rows, jobs, before = [], [], None
     while jobs != before:               # the best rate, and what is run at it, is known once its grid has run
         rows, before = runs.run_all(claims.one_run, jobs, args.out, KEY, VALUES, WORDS, threads=True,

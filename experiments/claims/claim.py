@@ -160,6 +160,7 @@ def losses(net, splits):
     return {f'{split}_{key}': [value] for split, XY in splits.items()
             for key, value in repro.measure(net, *XY).items() if key in ('loss', 'error')}
 
+
 # ---------------------------------------------------------------------------------------------------------------------
 # runs, and how they are judged
 

@@ -49,7 +49,7 @@ class FewerMaps(Claim):
         return ('test error of ' + ', '.join(map(str, MAPS)) + ' maps: '
                 + ', '.join(f'{pm(errors[maps], 1)}%' for maps in MAPS) + '; more than that of 12 by '
                 + ', '.join(gap(errors[maps], errors[12]) for maps in fewer),
-                {f'{maps} maps': below(errors[12], errors[maps]) for maps in fewer})
+                {f'{maps} maps are worse': below(errors[12], errors[maps]) for maps in fewer})
 
     def picture(self, found):
         """Test error against free parameters."""

@@ -78,9 +78,10 @@ class Stochastic(Claim):
             told = min(map(len, errors)) > 1
             counts = [(to.count(math.inf), len(error)) for to, error in zip(passes, errors)]
             surely = stats.fisher_exact(counts).pvalue < SURE
-            parts |= {f'much faster ({label})': fast * FASTER <= slow if min(fast, slow) < math.inf else None,
+            parts |= {f'at most a tenth of the passes ({label})':
+                      fast * FASTER <= slow if min(fast, slow) < math.inf else None,
                       f'lower test error at the same MSE ({label})': below(*errors) if told else None,
-                      f'stuck more rarely ({label})': counts[0][0] < counts[1][0] if surely else None}
+                      f'more of its runs come to it ({label})': counts[0][0] < counts[1][0] if surely else None}
             for how, to, error, (stuck, _) in zip(XS, passes, errors, counts):
                 arrived = pm([n for n in to if n < math.inf], 1)
                 words.append(f'{how} gradient with {label} ({winners[how, method][2]:g}): {stuck} of {len(to)} runs do '

@@ -94,7 +94,7 @@ class Kernels(Claim):
         parts = {}
         for kind, shares in beyond.items():
             test = stats.ttest_1samp(shares, 0.05)
-            parts[kind] = bool(test.statistic > 0) if test.pvalue < SURE else None
+            parts[f'more kernels {kind} than chance gives'] = bool(test.statistic > 0) if test.pvalue < SURE else None
         words = ', '.join(f'{MAPS * shares.mean():.1f} of {MAPS} {kind}' for kind, shares in beyond.items())
         return (f'explained {pm([*after["all"].mean(1)], 0, 100)}%, at the start '
                 f'{pm([*nets["all"][:, :MAPS].mean(1)], 0, 100)}%, of noise as smooth (correlation of neighbors '

@@ -111,7 +111,8 @@ class Targets(Claim):
         return (f'between passes {LONG // 2} and {LONG:,}: ' + '; '.join(words),
                 {f'the weights grow less than half as much ({kind})': below(inside, [g / 2 for g in end])
                  for kind, (inside, end) in growth.items()}
-                | {'the outputs stay out of the flat spot': flat[0] < 5 and flat[1] > 50})
+                | {'less than 5% of the outputs are in the flat spot, and else more than half':
+                   flat[0] < 5 and flat[1] > 50})
 
 
 LAYERS = ('H1', 'H2', 'H3', 'output')
