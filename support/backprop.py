@@ -60,7 +60,7 @@ part = numba.njit(fastmath={'contract'}, no_cpython_wrapper=True, **lean)
 
 f32, index = np.float32, np.uint64      # signed indices may count from the end, and keep a loop from being vectorized
 zero, BACKGROUND = f32(0), f32(-1)      # BACKGROUND is what windows see beyond the border of the image or H1's maps
-OUTPUTS, TRAINING, CURVATURE = 0, 1, 2
+OUTPUTS, TRAINING, CURVATURE, GRADIENT = 0, 1, 2, 3
 # 2**f = sum over k of (f ln 2)**k / k!, for |f| <= 1/2. The first term left out is at most (ln 2 / 2)**7 / 7! = 1.2e-7.
 T1, T2, T3, T4, T5, T6 = (f32(log(2)**k / factorial(k)) for k in range(1, 7))
 
@@ -181,8 +181,8 @@ def run(task, order, outputs, net, above, changed, rates, ys, slopes, deltas, im
     """
     Do task with each pattern of X (n, 256), T (n, 10) in the order given. Stops at the first value that is not finite,
     and returns how many patterns came before it. The deltas pass through the weights `above`, and `changed` is updated:
-    in training both are net, for curvature net squared and its sum. In ys, slopes and deltas a unit is where its bias
-    is in net. E2 is d2E/dy2 of the cost E.
+    in training both are net, for the gradient net and its sum, for curvature net squared and its sum. In ys, slopes and
+    deltas a unit is where its bias is in net. E2 is d2E/dy2 of the cost E.
     """
     (w1, b1, w2, b2, w3, b3, w4, b4), (v2, v3, v4) = net, above
     (_, y1, y2, y3, y4), (ones, slope1, slope2, slope3, slope4) = ys, slopes
@@ -336,7 +336,8 @@ def call(task, net, X, order, T=None, rates=None):
             memory[place] = torch.as_tensor(values[name], dtype=torch.float32)
         return memory
     params = pack({name: p.detach() for name, p in net.named_parameters()})
-    above, changed = (params**2, torch.zeros_like(params)) if task == CURVATURE else (params, params)
+    above = params**2 if task == CURVATURE else params
+    changed = torch.zeros_like(params) if task in (CURVATURE, GRADIENT) else params
     ys, slopes, deltas = torch.zeros_like(params), torch.ones_like(params), torch.zeros_like(params)
     memories = params, above, changed, pack(rates) if rates else params, ys, slopes, deltas
     every, weights, units = range(8), (2, 4, 6), (0, 1, 3, 5, 7)
@@ -380,3 +381,8 @@ def outputs(net, X):
 def curvature(net, X):
     """repro.curvature: {parameter's name: d2E/dw2, averaged over X}, by the approximation described there."""
     return call(CURVATURE, net, X, range(len(X)), rates={name: -1 / len(X) for name, _ in net.named_parameters()})[2]
+
+
+def gradient(net, X, T):
+    """{parameter's name: dE/dw, averaged over the patterns X (n, 1, 16, 16) with targets T (n, 10)}."""
+    return call(GRADIENT, net, X, range(len(X)), T, {name: -1 / len(X) for name, _ in net.named_parameters()})[2]

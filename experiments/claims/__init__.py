@@ -9,7 +9,7 @@ here, with its words; the experiment, where there can be one; and the rule for
 the verdict, written down before the runs. Some rules were amended after first
 runs; the class then says why, and what had been seen.
 
-    answers.py      1, 7, 10, 15   what needs no runs of its own
+    answers.py      1, 7, 10, 15   what needs no runs; sheets.py: what 10 was judged by
     units.py        2, 3, 4        the unit, the targets, the initial weights
     gradient.py     5, 8           the stochastic gradient, and its speed
     newton.py       6              Newton's method
@@ -26,7 +26,6 @@ finds one by chance. (First it was two standard errors, of which chance gives 8%
 with five seeds each, 6% with ten.)
 """
 import functools
-import os
 import re
 import textwrap
 
@@ -48,9 +47,6 @@ KEY = ('claim', 'setting', 'settings', 'dataset', 'seed')
 VALUES = (*RESULTS, 'seconds', 'curves')
 WORDS = ('setting', 'settings', 'dataset', 'curves')
 VERDICTS = HOLDS, PART, NOT, OPEN, TO_RUN
-COMMITTED = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), 'results', 'claims.csv')
-
-load = functools.cache(files.load_digits)
 
 
 def jobs_of(number, rows, dataset, seeds):
@@ -65,7 +61,7 @@ def one_run(claim, setting, settings, dataset, seed):
     """Measure one setting of one claim: the values of its row."""
     [chosen] = [one for key, one in CLAIMS[claim].settings.items() if text(key) == setting]
     assert settings == runs.fingerprint(chosen)
-    row, curves = CLAIMS[claim].measure(chosen, load(dataset), seed)
+    row, curves = CLAIMS[claim].measure(chosen, files.load_digits(dataset), seed)
     return row | {'curves': ';'.join(f'{name}=' + ' '.join(f'{v:.5g}' for v in numbers)
                                      for name, numbers in curves.items())}
 
@@ -80,7 +76,7 @@ def judgments(rows, numbers=CLAIMS):
 
 @functools.cache
 def committed():
-    return runs.read_rows(COMMITTED, KEY, VALUES, WORDS)
+    return runs.read_rows(markdown.results('claims.csv'), KEY, VALUES, WORDS)
 
 
 def tables():

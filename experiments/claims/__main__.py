@@ -22,17 +22,12 @@ def main():
     if args.seeds and (len(args.seeds) < 2 or min(args.seeds) < TUNING):
         parser.error('--seeds: give two or more, from 2 on')
     numbers = args.claims or list(CLAIMS)
-    claims.load(args.dataset)           # ends here if it is not there
-    where = {'workers': args.jobs, 'cluster': args.cluster}
+    files.load_digits(args.dataset)     # ends here if it is not there
     rows, jobs, before = [], [], None
     while jobs != before:               # the best rate, and what is run at it, is known once its grid has run
-        rows, before = runs.run_all(claims.one_run, jobs, args.out, KEY, VALUES, WORDS, threads=True, **where), jobs
-        jobs = [job for number in numbers if CLAIMS[number].threads
-                for job in claims.jobs_of(number, rows, args.dataset, args.seeds)]
-    alone = [job for number in numbers if not CLAIMS[number].threads
-             for job in claims.jobs_of(number, rows, args.dataset, args.seeds)]
-    if alone:                           # timed on this machine, one at a time
-        rows += runs.run_all(claims.one_run, alone, args.out, KEY, VALUES, WORDS, threads=True, workers=1)
+        rows, before = runs.run_all(claims.one_run, jobs, args.out, KEY, VALUES, WORDS, threads=True,
+                                    workers=args.jobs, cluster=args.cluster), jobs
+        jobs = [job for number in numbers for job in claims.jobs_of(number, rows, args.dataset, args.seeds)]
     print(claims.shown(claims.judgments(rows, numbers)))
 
 

@@ -1,7 +1,4 @@
-"""
-What a claim is, and what the claims' experiments share: nets, ways of learning, what is measured while a net learns,
-and how runs are judged.
-"""
+"""What a claim is, and what the claims share: ways of learning, what is measured meanwhile, how runs are judged."""
 import contextlib
 import itertools
 import math
@@ -12,10 +9,11 @@ import torch
 from scipy import stats
 
 import repro
-from experiments.claims import lenet1, nets
+from experiments.claims import nets
+
 from experiments.markdown import Missing
 from repro import RESULTS
-from support import runs
+from support import backprop, runs
 from support.engine import faster
 
 TUNING = 2              # seeds 0 and 1 choose rates, and count in no verdict
@@ -34,7 +32,6 @@ class Claim:
     settings = {}           # {key: settings of a run}. A key is data, such as ('newton', 0.01)
     grids = []              # lists of keys that differ in the rate: the best of each is run on all seeds
     seeds = 30              # how many of its own, from 100 times its number on
-    threads = True          # whether runs may go on side by side
     surprise = False        # whether it is on the front page
     before = None           # the verdict by the rule that was amended
     picture = None          # or a method picture(found) -> the bytes of results/claim_N.png. Raises Missing
@@ -60,12 +57,11 @@ class Claim:
     def best(self, found, keys):
         """The key with the lowest mean merit. Raises Missing if runs are missing, or all of them diverged."""
         merits = {key: [self.merit(row) for row in found[key] if row['seed'] < TUNING] for key in keys}
-        if min(map(len, merits.values())) < TUNING:
-            raise Missing('runs')
-        key = min(merits, key=lambda key: statistics.fmean(merits[key]))
-        if math.isinf(max(merits[key])):
-            raise Missing('runs')
-        return key
+        if min(map(len, merits.values())) == TUNING:
+            key = min(merits, key=lambda key: statistics.fmean(merits[key]))
+            if math.isfinite(max(merits[key])):
+                return key
+        raise Missing('runs')
 
     def merit(self, row):
         """What a rate is chosen for: the lowest training MSE."""
@@ -75,15 +71,21 @@ class Claim:
         """One run: the values of its row, and {curve: one or more numbers for each moment in `at`}."""
         part, at, curves = settings.get('part', 1), settings.get('at', ()), {}
         X, Y = (t[seed % part::part] for t in splits['train'])
-        net = build(settings, seed)
+        net = nets.build(settings, seed)
         try:
             for n, seconds in itertools.chain([(0, 0.0)], learning(net, X, Y, settings)):      # noqa: B007
                 for name, numbers in self.look(net, splits).items() if n in at else ():
                     curves.setdefault(name, []).extend(numbers)
+                if n in at and self.enough(settings, curves):
+                    break
         except repro.Diverged:
             return dict.fromkeys(RESULTS, math.nan) | {'seconds': seconds}, {}
         train, test = (repro.measure(net, *splits[split]) for split in ('train', 'test'))
         return repro.results(train, test) | {'seconds': seconds}, curves
+
+    def enough(self, settings, curves):
+        """Whether a run has come to what it is run for, and ends."""
+        return False
 
     def look(self, net, splits):
         """What is measured while the net learns."""
@@ -91,8 +93,8 @@ class Claim:
 
     def verdict(self, found):
         """
-        (what was measured, {part of the claim: whether it holds; None if that cannot be told}), from the runs that were
-        found, {key: [row]}. Raises Missing.
+        (what was measured, {part of the claim: whether it holds; None if that cannot be told}), from {key: [row]}.
+        Raises Missing.
         """
         raise NotImplementedError
 
@@ -110,32 +112,13 @@ class Claim:
             words += f' (by its first rule: {self.before})'
         return measured, verdict if parts else '', words
 
+
 # ---------------------------------------------------------------------------------------------------------------------
-# settings: a recipe, and of the claims' own
+# learning, and what is measured meanwhile. Settings are a recipe's, and of the claims' own
 #   part    train on every part-th digit, from number seed % part on
 #   chunks  cut the digits into sixteenths, every sixteenth digit, and present the first `chunks` of them in turn
 #   at      the passes, or sixteenths of a pass, after which to look
-# A net may be one of KINDS, and training has `batch`: one update a pass, by the gradient of all patterns.
-
-
-KINDS = {'logistic': lambda seed, **settings: nets.Net(nets.paper(), seed, logistic=True, **settings),
-         'unshared': lambda seed, **settings: nets.Net(nets.paper(shared=False), seed, **settings),
-         'two hidden': lambda seed, **settings: nets.Net(nets.two_hidden(), seed, **settings),
-         'lenet1': lenet1.lenet1}
-
-
-def changed(recipe, net=(), training=(), **own):
-    """A recipe with other values for some of its settings, and a claim's own settings."""
-    return {'net': recipe['net'] | dict(net), 'training': recipe['training'] | dict(training), **own}
-
-
-def build(settings, seed):
-    arguments = dict(settings['net'])
-    kind = KINDS.get(arguments.pop('type'))
-    return kind(seed, **arguments) if kind else repro.build(settings, seed)
-
-# ---------------------------------------------------------------------------------------------------------------------
-# learning, and what is measured meanwhile
+# A net may be one of nets.KINDS, and training has `batch`: one update a pass, by the gradient of all patterns.
 
 
 def learning(net, X, Y, settings):
@@ -162,12 +145,11 @@ def batch_learning(net, X, Y, passes, rate, optimizer, damping, patterns, batch=
     sample = X[torch.arange(min(patterns, len(X))) * len(X) // min(patterns, len(X))]
     start = time.perf_counter()
     for n in range(1, passes + 1):
-        net.zero_grad()
-        net.cost(net(X), net.level * Y).backward()
+        g = backprop.gradient(net, X, net.level * Y)
         h = faster('curvature', repro.curvature, net, X[:3])(net, sample) if optimizer == 'newton' else None
         with torch.no_grad():
             for name, p in net.named_parameters():
-                p -= (rate / (h[name] + damping) if h else rate) * p.grad
+                p -= (rate / (h[name] + damping) if h else rate) * g[name]
                 if not p.isfinite().all():
                     raise repro.Diverged
         yield n, time.perf_counter() - start
@@ -177,6 +159,7 @@ def losses(net, splits):
     """MSE and error of splits."""
     return {f'{split}_{key}': [value] for split, XY in splits.items()
             for key, value in repro.measure(net, *XY).items() if key in ('loss', 'error')}
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # runs, and how they are judged

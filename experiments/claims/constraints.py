@@ -6,7 +6,9 @@ import numpy as np
 
 import repro
 from experiments.claims import nets
-from experiments.claims.claim import FC40, PAPER, PART, Claim, below, changed, crossing, gap, pm, values
+from experiments.claims.claim import FC40, PAPER, PART, Claim, below, crossing, gap, pm, values
+from experiments.compare import changed
+from experiments.style import BLACK, BLUE, COLORS, canvas, name_ends, png, ticks
 from repro import PASSES
 from support import runs
 
@@ -15,10 +17,8 @@ MAPS = (2, 4, 6, 8, 10, 12, 16, 24)
 
 def scheme(n):
     """
-    A connection table for n maps in H1 and in H2, each map of H2 seeing two thirds of H1's, as repro.TABLE is for 12.
-
-    For multiples of 3 there are three blocks of maps, each of which leaves out a third of H1's. Otherwise each map of
-    H2 sees a row of neighbors, two thirds rounded up, that starts one further on than the row of the map before.
+    A connection table for n maps in H1 and in H2, each map of H2 seeing two thirds of H1's: for multiples of 3 in three
+    blocks, as repro.TABLE; otherwise a row of neighbors, rounded up, that starts one further on for each map.
     """
     if n % 3 == 0:
         third = n // 3
@@ -49,11 +49,10 @@ class FewerMaps(Claim):
         return ('test error of ' + ', '.join(map(str, MAPS)) + ' maps: '
                 + ', '.join(f'{pm(errors[maps], 1)}%' for maps in MAPS) + '; more than that of 12 by '
                 + ', '.join(gap(errors[maps], errors[12]) for maps in fewer),
-                {f'{maps} maps': below(errors[12], errors[maps]) for maps in fewer})
+                {f'{maps} maps are worse': below(errors[12], errors[maps]) for maps in fewer})
 
     def picture(self, found):
         """Test error against free parameters."""
-        from experiments.style import BLACK, BLUE, canvas, png, ticks
         fig, ax = canvas(3.2)
         for maps in MAPS:
             mean, sd, *_ = runs.mean_sd(values(found[maps], 'test_error'))
@@ -68,27 +67,28 @@ class FewerMaps(Claim):
 
 
 PARTS = (16, 8, 4, 2, 1)
-RATES = (0.001, 0.002, 0.005, 0.01, 0.02)
+RATES = (0.0002, 0.0005, 0.001, 0.002)
 FULL = {f'256-{n}-10': changed(FC40, {'hidden': n}) for n in (10, 20, 40, 80, 160)}
 NETS = {'paper': PAPER, **FULL, **{kind: nets.recipe(kind) for kind in ('two hidden', 'unshared')}}
-SLOW = ('two hidden', 'unshared')       # 10 seeds
+MANY = ('paper', '256-40-10')           # with 30 seeds; the others have 10
 
 
 class Constraints(Claim):
     """
     The paper's net is compared with fully connected nets of 10 to 160 hidden units, with a fully connected net of two
     hidden layers (256-60-30-10), and with a net that has the same windows but shares no weights (64,660 free
-    parameters); the last two have 10 seeds. Each net has the rate of one grid that gives the lowest training MSE on all
-    the digits. It is trained on 1/16, 1/8, 1/4 and 1/2 of the digits and on all of them, always with the same number of
-    presentations: 23 passes over all the digits, 368 over a sixteenth.
+    parameters). It and 256-40-10 have 30 seeds, the others 10. Each net has the rate of one grid, which small trials
+    set, that gives the lowest training MSE on all the digits. It is trained on 1/16, 1/8, 1/4 and 1/2 of the digits and
+    on all of them (the one without sharing on all of them only), always with the same number of presentations: 23
+    passes over all the digits, 368 over a sixteenth.
 
     Measured: the share of the digits with which the paper's net has the test error that a fully connected net has with
     all, interpolated on log scales; its interval by the bootstrap over seeds.
     Rule: (a) on all the digits, every other net has a higher test error than the paper's; (b) the share is below 1
     against the best fully connected net, (c) against the paper's own, 256-40-10, with 95% certainty.
 
-    The first rule asked whether half the digits suffice, and turned on 6.17 against 6.09% without an error. The shares
-    were 0.56 [0.48, 0.69] and 0.28 [0.25, 0.31] on those runs. Only the last two nets had rates of their own.
+    The first rule asked whether half the digits suffice, and turned on 6.17 against 6.09% without an error; only the
+    last two nets had rates of their own. The shares were 0.56 [0.48, 0.69] and 0.28 [0.25, 0.31] on those runs.
     """
     number, section = 12, '5, 5.1'
     words = 'unconstrained nets generalize badly; constraints reduce the training data needed'
@@ -99,7 +99,8 @@ class Constraints(Claim):
 
     def then(self, best):
         name, _, rate = best
-        return [(name, part, rate) for part in PARTS], 10 if name in SLOW else None
+        parts = [1] if name == 'unshared' else PARTS
+        return [(name, part, rate) for part in parts], None if name in MANY else 10
 
     def errors(self, found, name):
         """Test errors of a net at its rate, by part."""
@@ -110,27 +111,26 @@ class Constraints(Claim):
         errors = {name: self.errors(found, name) for name in NETS}
         ours, others = errors['paper'], {name: errors[name][-1] for name in NETS if name != 'paper'}
         best = min((name for name in others if name != 'unshared'), key=lambda name: statistics.fmean(others[name]))
-        worse = {name: below(ours[-1], other) for name, other in others.items()}
-        parts = {'less constrained nets have a higher test error': all(worse.values()) or (
-            False if False in worse.values() else None)}
-        words = []
-        for name, label in ((best, f'the best of them ({best})'), ('256-40-10', "the paper's")):
+        worse = {below(ours[-1], other) for other in others.values()}
+        parts = {'less constrained nets have a higher test error':
+                 True if worse == {True} else False if False in worse else None}
+        words = ["test error: the paper's net "
+                 + ', '.join(f'{pm(error, 1)}% on 1/{part}' for part, error in zip(PARTS[::-1], ours[::-1])),
+                 'on all, ' + ', '.join(f'{name} {pm(other, 1)}%' for name, other in others.items())]
+        for name, label in ((best, f'the best fully connected net ({best})'), ('256-40-10', "the paper's")):
             share, low, high = shares(ours, others[name])
             parts[f'it needs fewer digits than {label}'] = True if high < 1 else False if low > 1 else None
-            words.append(f'of {label} with {share:.2f} [{low:.2f}, {high:.2f}]')
-        return ("test error: the paper's net " + ', '.join(
-            f'{pm(error, 1)}% on 1/{part}' for part, error in zip(PARTS[::-1], ours[::-1])) + '; on all, ' + ', '.join(
-            f'{name} {pm(other, 1)}%' for name, other in others.items())
-            + '; it has the error of fully connected nets, ' + ', '.join(words) + ' of the digits', parts)
+            words.append(f'it has the error of {label} with {share:.2f} [{low:.2f}, {high:.2f}] of the digits')
+        return '; '.join(words), parts
 
     def picture(self, found):
         """Test error against the number of training digits, for the nets."""
-        from experiments.style import COLORS, canvas, name_ends, png, ticks
         fig, ax = canvas(4.4)
         digits, ends = [7291 // part for part in PARTS], {}
         for name, color, marker in zip(NETS, COLORS, 'oDv^s<X>'):
             mean, sd, *_ = zip(*map(runs.mean_sd, self.errors(found, name)))
-            ax.errorbar(digits, mean, sd, color=color, marker=marker, markersize=5, capsize=3, elinewidth=0.8)
+            ax.errorbar(digits[-len(mean):], mean, sd, color=color, marker=marker, markersize=5, capsize=3,
+                        elinewidth=0.8)
             ends[{'paper': "the paper's net", 'unshared': "the paper's windows, unshared",
                   'two hidden': '256-60-30-10'}.get(name, name)] = (digits[-1], mean[-1]), color
         ax.set(xscale='log', yscale='log', xlabel='training digits', title='test error, %, mean and sd over seeds')
@@ -161,7 +161,7 @@ NINE = 9.0              # % rejected
 
 class LeNet1(Claim):
     """
-    That net (lenet1.py): 30 passes by Newton's method, the rate tuned on training MSE, 10 seeds. It was also trained on
+    That net (nets.py): 30 passes by Newton's method, the rate tuned on training MSE, 10 seeds. It was also trained on
     2,549 printed digits, which are lost.
 
     Rule: (a) the mean rejection is at most 9%, or above it by at most two standard deviations over seeds; (b) it is
@@ -170,7 +170,7 @@ class LeNet1(Claim):
     number, section = 13, '5.1'
     words = '"100,000 connections and 2600 free parameters recently achieved 9% rejection for 1% error rate"'
     seeds = 10
-    settings = {rate: changed(nets.recipe('lenet1'), {}, {'passes': 30, 'rate': rate}) for rate in RATES}
+    settings = {rate: changed(nets.recipe('lenet1'), {}, {'passes': 30, 'rate': rate}) for rate in RATES[1:]}
     grids = [list(settings)]
 
     def verdict(self, found):

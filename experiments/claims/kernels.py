@@ -4,7 +4,9 @@ import torch
 from scipy import ndimage, optimize, stats
 
 import repro
-from experiments.claims.claim import HOLDS, PAPER, SURE, Claim, changed, curves, pm
+from experiments.claims.claim import HOLDS, PAPER, SURE, Claim, curves, pm
+from experiments.compare import changed
+from experiments.style import BLACK, BLUE, ORANGE, bare, canvas, mosaic, png
 from repro import PASSES
 from support import files
 
@@ -92,7 +94,7 @@ class Kernels(Claim):
         parts = {}
         for kind, shares in beyond.items():
             test = stats.ttest_1samp(shares, 0.05)
-            parts[kind] = bool(test.statistic > 0) if test.pvalue < SURE else None
+            parts[f'more kernels {kind} than chance gives'] = bool(test.statistic > 0) if test.pvalue < SURE else None
         words = ', '.join(f'{MAPS * shares.mean():.1f} of {MAPS} {kind}' for kind, shares in beyond.items())
         return (f'explained {pm([*after["all"].mean(1)], 0, 100)}%, at the start '
                 f'{pm([*nets["all"][:, :MAPS].mean(1)], 0, 100)}%, of noise as smooth (correlation of neighbors '
@@ -102,7 +104,6 @@ class Kernels(Claim):
 
     def picture(self, found):
         """H1's kernels of one net, their fit by the templates, and how much that explains before and after training."""
-        from experiments.style import BLACK, BLUE, ORANGE, bare, canvas, mosaic, png
         nets = curves(found['H1'], 'all')
         net = repro.build(PAPER, 0)
         for _ in repro.train(net, *files.load_digits('usps')['train'], **PAPER['training']):

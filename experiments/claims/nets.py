@@ -5,9 +5,8 @@ LeNet-1.
 A layer is a list of units, and a unit a list of connections (source, name of the weight). The source is a unit of the
 layer below, counted from 0, or BORDER or ONE. Connections that name the same weight share it, so that any sharing can
 be written down, and the paper's counts of units, connections and free parameters are the lengths of these lists.
-train_pass, outputs and curvature go over the connections one by one, compiled. They are such a net's engine, which
-repro.train and repro.measure use: for the paper's net they give what repro.py computes (tested), thirty times slower
-than support/backprop.py.
+train_pass, outputs and curvature are such a net's engine, which repro.train and repro.measure use: for the paper's net
+they give what repro.py computes (tested), thirty times slower than support/backprop.py.
 """
 import sys
 from itertools import product
@@ -17,7 +16,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from repro import BACKGROUND, RECIPES, TABLE
+import repro
+from repro import BACKGROUND, TABLE
 from support.backprop import exp, numba
 
 BORDER, ONE = -1, -2    # sources that are not units: what is beyond a map's border, and a bias's constant input
@@ -62,7 +62,27 @@ def paper(shared=True):
 
 
 def two_hidden():
+    """256-60-30-10."""
     return {'H1': full(256, 60), 'H2': full(60, 30), 'out': full(30, 10)}
+
+
+# Which maps of H2 each map of LeNet-1's H3 sees: table 1 of the paper of 1990, from memory. It agrees with the
+# transcription in github.com/Mystique1337/lecun-1989-mnist-reproduction, and has 20 kernels, as the counts require.
+LENET1_TABLE = [[0], [0, 1], [0, 1], [1], [0, 1], [0, 1], [2], [2, 3], [2, 3], [3], [2, 3], [2, 3]]
+
+
+def lenet1():
+    """
+    The net of section 5.1's claim: LeCun, Boser, Denker, Henderson, Howard, Hubbard, Jackel 1990, "Handwritten Digit
+    Recognition with a Back-Propagation Network" (NIPS 1989). Images are 28x28; windows alternate with averages, and
+    weights and biases are shared. What that paper leaves open, the squashing function, targets, initial weights and
+    learning, is assumed to be that of 1989.
+    """
+    return {'H1': windows([[0]] * 4, below=28, size=24, own_biases=False),     # 4 maps of 24x24
+            'H2': averages(4, below=24),                                       # 4 of 12x12
+            'H3': windows(LENET1_TABLE, below=12, size=8, own_biases=False),   # 12 of 8x8
+            'H4': averages(12, below=8),                                       # 12 of 4x4
+            'out': full(12*4*4, 10)}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -70,18 +90,18 @@ def two_hidden():
 
 class Net(nn.Module):
     """
-    A net of layers {name: units}. w is the vector of its free parameters; A, S, level, sqrt_fan_in are as in repro.Net.
-    Images are framed by so many pixels of background.
+    A net of layers {name: units}. w is the vector of its free parameters; A, S, level, factor, sqrt_fan_in are as in
+    repro.Net. Images are framed by so many pixels of background.
 
     With logistic, hidden units are 1 / (1 + e**-s), from 0 to 1, and what is beyond a map's border is 0. Outputs y are
     then read as 2 y - 1, from -1 to 1, so that targets and errors compare with a symmetric net's; with the targets
     scaled to match, this is the same learning with the cost and the rate in other units.
     """
 
-    def __init__(self, layers, seed, A=1.0, S=1.0, level=1.0, sqrt_fan_in=False, logistic=False, frame=0):
+    def __init__(self, layers, seed, A=1.0, S=1.0, level=1.0, factor=1.0, sqrt_fan_in=False, logistic=False, frame=0):
         super().__init__()
         self.engine = sys.modules[__name__]      # what trains it, instead of support/backprop.py
-        self.level, self.frame, inputs = level, frame, (16 + 2*frame)**2
+        self.level, self.factor, self.frame, inputs = level, factor, frame, (16 + 2*frame)**2
         units = [unit for layer in layers.values() for unit in layer]
         n = inputs + len(units)         # values in order: the image, the units, the two borders, the constant 1
         self.constants = np.array([BACKGROUND, 0 if logistic else BACKGROUND, 1], f32)
@@ -116,26 +136,43 @@ class Net(nn.Module):
         return outputs(self, X)         # without a gradient
 
 
+KINDS = {'logistic': (paper, {'logistic': True}), 'unshared': (lambda: paper(shared=False), {}),
+         'two hidden': (two_hidden, {}), 'lenet1': (lenet1, {'frame': 6})}
+
+
 def recipe(kind):
-    """`paper` for another net: one of claim.KINDS. A logistic unit's targets are at the same part of its range."""
-    same = {name: RECIPES['paper']['net'][name] for name in ('A', 'S', 'level', 'sqrt_fan_in')}
+    """`paper` for another net. A logistic unit's targets are at the same part of its range."""
+    settings = repro.RECIPES['paper']
+    same = {name: settings['net'][name] for name in ('A', 'S', 'level', 'factor', 'sqrt_fan_in')}
     if kind == 'logistic':
         same |= {'A': 1.0, 'S': 1.0, 'level': same['level'] / same['A']}
-    return {'net': {'type': kind, **same}, 'training': RECIPES['paper']['training']}
+    return {'net': {'type': kind, **same}, 'training': settings['training']}
+
+
+def build(settings, seed):
+    """repro.build, for these nets too."""
+    arguments = dict(settings['net'])
+    layers, own = KINDS.get(arguments.pop('type'), (None, {}))
+    return Net(layers(), seed, **own, **arguments) if layers else repro.build(settings, seed)
+
+
+# the counts in the paper of 1990: units (with the image's 784), connections, free parameters
+assert build(recipe('lenet1'), 0).counts == {
+    'H1': (4*24*24, 59_904, 104), 'H2': (4*12*12, 2_880, 8), 'H3': (12*8*8, 32_768, 512), 'H4': (12*4*4, 960, 24),
+    'out': (10, 1_930, 1_930), 'all': (28*28 + 3_850, 98_442, 2_578)}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # the engine: the way up and the way down, connection by connection
 
 OUTPUTS, TRAINING, CURVATURE = 0, 1, 2
-E_YY = f32(2 / 10)      # d2E/dy2, the same for each output: E is the mean of ten squares
 
 
 @numba.njit(fastmath={'contract'}, error_model='numpy', nogil=True, cache=True)
-def run(task, w, start, source, weight, units, constants, X, T, rates, order):
+def run(task, w, start, source, weight, units, constants, E2, X, T, rates, order):
     """
     Over the patterns in their order: (how many came before a value that is not finite, outputs, d2E/dw2 summed).
-    TRAINING changes w after each.
+    TRAINING changes w after each. E2 is d2E/dy2 of the cost E.
     """
     A, S, C = units
     inputs, n = X.shape[1], len(A)
@@ -158,10 +195,10 @@ def run(task, w, start, source, weight, units, constants, X, T, rates, order):
         d[:] = 0
         if task == TRAINING:
             g[:] = 0
-            d[ends] = E_YY * (out[i] - T[order[i]])                      # dE/dy
+            d[ends] = E2 * (out[i] - T[order[i]])                      # dE/dy
             values, slopes = y, slope
         else:                           # second derivatives go down the same way with everything squared
-            d[ends] = E_YY
+            d[ends] = E2
             values, slopes = y**2, slope**2
         if not np.isfinite(d.sum()):
             return i, out, g
@@ -180,7 +217,8 @@ def call(task, net, X, T=None, rates=0.0, order=None):
     X = F.pad(X, 4 * [net.frame], value=BACKGROUND).flatten(1).contiguous()
     rates = torch.as_tensor(rates, dtype=torch.float32).expand(len(net.w)).contiguous()
     order = np.arange(len(X)) if order is None else np.asarray(order, np.int64)
-    return run(task, net.w.detach().numpy(), *net.connections, net.units, net.constants, X.numpy(),
+    return run(task, net.w.detach().numpy(), *net.connections, net.units, net.constants,
+               f32(net.factor * 2 / 10), X.numpy(),
                torch.zeros(0, 10).numpy() if T is None else T.contiguous().numpy(), rates.numpy(), order)
 
 
