@@ -80,15 +80,13 @@ def committed():
 
 
 def tables():
-    """{mark: what a page has there}. Raises markdown.Missing while a claim is to be run."""
+    """{mark: what a page has there}."""
     judged = judgments(committed())
-    missing = [str(claim.number) for claim, (_, verdict, _) in judged.items() if verdict == TO_RUN]
-    if missing:
-        raise markdown.Missing(f'runs of claims {", ".join(missing)}')
     lines = [[claim.number, f'{claim.words} ({claim.section})', measured.replace('+-', '±'), words]
              for claim, (measured, _, words) in judged.items()]
-    front = [f'- {claim.words} ({claim.number}): {words}' for claim, (*_, words) in judged.items() if claim.surprise]
-    rest = {claim.number: verdict for claim, (_, verdict, _) in judged.items() if verdict and not claim.surprise}
+    told = {claim: claim.surprise and verdict != TO_RUN for claim, (_, verdict, _) in judged.items()}
+    front = [f'- {claim.words} ({claim.number}): {words}' for claim, (*_, words) in judged.items() if told[claim]]
+    rest = {claim.number: verdict for claim, (_, verdict, _) in judged.items() if verdict and not told[claim]}
     front.append('- the others: ' + '; '.join(f'{verdict} ({", ".join(str(n) for n in rest if rest[n] == verdict)})'
                                               for verdict in sorted(set(rest.values()), key=VERDICTS.index)))
     return {'claims': markdown.table(['', 'claim (section)', 'measured', 'verdict'], lines, '---'),

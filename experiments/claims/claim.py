@@ -20,7 +20,7 @@ TUNING = 2              # seeds 0 and 1 choose rates, and count in no verdict
 SIXTEENTH = 16          # parts into which a pass is cut where its beginning is looked at
 SURE = 0.01             # p below which a difference counts
 HOLDS, PART, NOT, OPEN = 'holds', 'holds in part', 'does not hold', 'cannot be told'
-TO_RUN = 'to be run again'
+TO_RUN = 'to be run'
 
 PAPER, FC40 = repro.RECIPES['paper'], repro.RECIPES['fc40']
 
