@@ -59,7 +59,7 @@ class Symmetry(Claim):
             keys = [self.best(found, keys) for keys in pair]
             passes = [[min(PASSES, self.merit(row)) for row in ended(found[key])] for key in keys]
             method = keys[0][0]
-            parts[f'fewer passes ({method})'] = below(*passes)
+            parts[f'the symmetric unit needs fewer passes ({method})'] = below(*passes)
             words.append(f'{method}: ' + ', '.join(f'{unit} {pm(n)} (initial range by {wide}, rate {rate:g})'
                                                    for (_, unit, wide, rate), n in zip(keys, passes))
                          + f', difference {gap(*passes)}')
@@ -161,4 +161,4 @@ class InitialRange(Claim):
                              + f' ({method})' for method in METHODS))
         within, spread = at_start['F']
         return '; '.join(words), {'the sums are not in the flat parts': min(within) >= 95,
-                                  'nor near 0 in any layer': min(spread) >= USED}
+                                  'their sd is 0.1 or more in every layer': min(spread) >= USED}
