@@ -67,6 +67,7 @@ def name_ends(ax, ends, gap=0.06):
     Write names at the right of the axes, {name: ((x, y) where its line ends, color)}, from the lowest up and at least
     the gap apart, a share of the axes' height.
     """
+    ax.autoscale_view()                 # to the limits that it is drawn with
     to_axes, at = ax.transData + ax.transAxes.inverted(), -np.inf
     for name, (end, color) in sorted(ends.items(), key=lambda item: item[1][0][1]):
         x, y = to_axes.transform(end)
