@@ -31,12 +31,13 @@ import textwrap
 import time
 from dataclasses import asdict, dataclass, replace
 
+from support import cli, files          # first: it says what is not installed
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 import repro
-from support import cli, files
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The net

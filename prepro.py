@@ -23,11 +23,12 @@ import hashlib
 import io
 import os
 
+from support import cli, files          # first: it says what is not installed
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from support import cli, files
 from support.cli import fail
 
 N_TRAIN, N_TEST = 7291, 2007           # section 2: 9298 digits in all

@@ -23,11 +23,12 @@ import math
 import os
 import time
 
+from support import cli, files          # first: it says what is not installed
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from support import cli, files
 from support.engine import faster       # the functions below, compiled, as long as they do the same
 
 # ---------------------------------------------------------------------------------------------------------------------
