@@ -120,14 +120,6 @@ WORDS = ('recipe', 'settings', 'dataset', 'missed')
 load = files.load_digits
 
 
-def shuffled(X, Y, seed):
-    """The digits in an order drawn with the seed; as they are if it is None."""
-    if seed is None:
-        return X, Y
-    order = torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))
-    return X[order], Y[order]
-
-
 def draw_biases(net, seed, sqrt_fan_in):
     """Draw the initial biases as the weights were, after them, from the same generator."""
     uniform = repro.initial(seed, sqrt_fan_in)
@@ -142,6 +134,9 @@ def trained(settings, X, Y, seed):
     net = repro.build(settings, seed)
     if settings.get('drawn_biases'):
         draw_biases(net, seed, settings['net']['sqrt_fan_in'])
+    if settings.get('order') is not None:
+        order = torch.randperm(len(X), generator=torch.Generator().manual_seed(settings['order']))
+        X, Y = X[order], Y[order]
     for _, seconds in repro.train(net, X, Y, **settings['training']):
         pass
     return net, seconds
@@ -154,7 +149,7 @@ def one_run(recipe, settings, dataset, seed):
     if 'draw' in chosen:
         splits = prepro.chosen(splits, prepro.draw(splits, **chosen['draw']))
     try:
-        net, seconds = trained(chosen, *shuffled(*splits['train'], chosen.get('order')), seed)
+        net, seconds = trained(chosen, *splits['train'], seed)
     except repro.Diverged:
         return dict.fromkeys((*RESULTS, 'seconds'), math.nan) | {'missed': ''}
     train = repro.measure(net, *splits['train'])

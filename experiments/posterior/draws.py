@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 import repro
-from experiments import compare
-from experiments.compare import CYCLIC, SPREAD, TANH, random_table, shuffled
+from experiments.compare import CYCLIC, SPREAD, TANH, changed, random_table, trained
 from repro import PASSES
 from support import cli, files, runs
 from support.engine import faster
@@ -65,6 +64,7 @@ PRIOR = {           # in the order of the sequence's dimensions: any change to i
 # Whether the MSE has LeCun's customary factor 1/2 needs no training: nets trained without it are those trained with it
 # and half the damping. So each draw is trained without, and counts as both, at equal odds ('half').
 HALF = ('one of', 0, 1)
+SETTINGS = PRIOR | {'half': HALF}
 
 CONV = 'train_loss', 'train_misses', 'test_loss', 'test_misses', 'rejection'
 LECUN = {name: repro.RECIPES['paper']['net'][name] for name in ('A', 'S')}
@@ -105,29 +105,23 @@ def settings(draws):
 
 
 def recipe(row, name):
-    """The recipe (of repro.py's form) of a draw's convolutional net (name: paper) or its fully connected one (fc40)."""
+    """A draw's recipe, as compare.py has them: of the convolutional net (name: paper) or the fully connected (fc40)."""
     unit = TANH | (LECUN if row['unit'] == 'lecun' else {})
     net = unit | {'level': row['share'] * unit['A'], 'sqrt_fan_in': bool(row['sqrt_fan_in'])}
-    training = {'optimizer': 'newton', 'rate': row['step'] * (TYPICAL + row['damping']), 'damping': row['damping'],
-                'patterns': row['patterns'], 'passes': PASSES if name == 'paper' else row['fc_passes']}
+    training = {'rate': row['step'] * (TYPICAL + row['damping']), 'damping': row['damping'],
+                'patterns': row['patterns'], 'passes': row['fc_passes']}
     if name == 'paper':
         net['table'] = TABLES.get(row['scheme']) or random_table(row['draw'])
-    return {'net': repro.RECIPES[name]['net'] | net, 'training': training}
-
-
-def trained(row, name):
-    """The net of a draw, trained. Raises repro.Diverged."""
-    chosen = recipe(row, name) | {'drawn_biases': bool(row['drawn_biases'])}
-    digits = shuffled(*load('usps')['train'], row['draw'] if row['shuffled'] else None)
-    net, _ = compare.trained(chosen, *digits, row['draw'])
-    return net
+        training['passes'] = PASSES
+    return changed(repro.RECIPES[name], net, training, drawn_biases=bool(row['drawn_biases']),
+                   order=row['draw'] if row['shuffled'] else None)
 
 
 def one_run(**row):
     """Train both nets of a draw on USPS: the values of its row."""
     (X, Y), test = load('usps').values()
     try:
-        conv, fc = (trained(row, name) for name in ('paper', 'fc40'))
+        conv, fc = (trained(recipe(row, name), X, Y, row['draw'])[0] for name in ('paper', 'fc40'))
     except repro.Diverged:
         return dict.fromkeys(VALUES, math.nan)
     found = {}
@@ -143,18 +137,14 @@ def one_run(**row):
 def simulate(draws, path, workers=None, cluster=None):
     """The rows of these draws, from the file at path or trained now."""
     if os.path.exists(path):            # its last line may be cut off: run_all does that draw again
-        checked(runs.read_rows(path, KEY, VALUES, WORDS, REMEDY, unfinished=True), path)
+        read(path, unfinished=True)
     return runs.run_all(one_run, settings(draws), path, KEY, VALUES, WORDS, threads=True, workers=workers,
                         cluster=cluster)
 
 
-def read(path):
-    """The rows of a file of draws."""
-    return checked(runs.read_rows(path, KEY, VALUES, WORDS, REMEDY), path)
-
-
-def checked(rows, path):
-    """The rows. Ends the script if one is not a draw from this prior."""
+def read(path, unfinished=False):
+    """The rows of a file of draws. Ends the script if one is not a draw from this prior."""
+    rows = runs.read_rows(path, KEY, VALUES, WORDS, REMEDY, unfinished)
     for row, prior in zip(rows, settings([row['draw'] for row in rows])):
         if row != row | prior:
             cli.fail(f'{path}: draw {row["draw"]} is of another prior than that of experiments/posterior/draws.py')
