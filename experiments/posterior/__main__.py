@@ -24,22 +24,24 @@ def main():
                       help=f'train those of them that the first {inference.FIRST:,} draws do not rule out')
     runs.add_arguments(parser, os.path.join('results', 'posterior.csv'))
     args = parser.parse_args()
-    where = {'workers': args.jobs, 'cluster': args.cluster}
     if args.draws or args.near:
         draws.load('usps')              # ends here if it is not there
-    if args.draws:
-        draws.simulate(args.draws, args.out, **where)
-    elif args.near:
-        first = [row for row in draws.read(args.out) if row['draw'] < inference.FIRST]
-        if len(first) < inference.FIRST:
-            cli.fail(f'{args.out} has {len(first)} of the draws that tell what is near; {draws.REMEDY}')
-        left = inference.Emulator(first).left(inference.columns(draws.settings(args.near)))
-        draws.simulate([draw for draw, is_left in zip(args.near, left) if is_left], args.out, **where)
-    else:
-        try:
-            print('\n\n'.join(answer.tables().values()))
-        except Missing as e:
-            cli.fail(f'results/ lacks {e}; {draws.REMEDY}')
+        draws.simulate(args.draws or near(args.near, args.out), args.out, args.jobs, args.cluster)
+        return
+    try:
+        print('\n\n'.join(answer.tables().values()))
+    except Missing as e:
+        cli.fail(f'results/ lacks {e}; {draws.REMEDY}')
+
+
+def near(numbers, path):
+    """Those of the draws that the first wave, in the file at path, does not rule out."""
+    first = [row for row in draws.read(path) if row['draw'] < inference.FIRST]
+    if len(first) < inference.FIRST:
+        cli.fail(f'{path} has {len(first)} of the draws that tell what is near; {draws.REMEDY}')
+    emulator = inference.Emulator(first)
+    left = emulator.left(*emulator(inference.columns(draws.settings(numbers))))
+    return [number for number, is_left in zip(numbers, left) if is_left]
 
 
 if __name__ == '__main__':

@@ -10,33 +10,34 @@ import os
 import numpy as np
 from scipy import stats
 
-from experiments import compare
-from experiments.markdown import Missing, pm, results, table
+from experiments.markdown import Missing, results, table
 from experiments.posterior import draws, fit, inference
-from experiments.posterior.draws import HALF, PRIOR
-from experiments.posterior.inference import ALL, DISTANCES, GIVEN, NAMES, PAPERS, TOLERANCES, columns, compared, size
+from experiments.posterior.draws import PRIOR, SETTINGS
+from experiments.posterior.inference import (
+    ALL, DISTANCES, GIVEN, HALVED, NAMES, PAPERS, TOLERANCES, columns, compared, mass, size)
 from experiments.style import BLACK, BLUE, GRAY, ORANGE, PALE, SKY, canvas, png
 from prepro import N_TEST, N_TRAIN
-from repro import PAPER, PASSES
+from repro import PASSES
 from support import files
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-LABELS = {          # {result: (in words, its factor in a table, decimals)}
+LABELS = {         # {result: (in words, its factor in a table, decimals)}
     'train_loss': ('train MSE, 1e-3', 1e3, 2), 'train_misses': ('train misses', 1, 1),
     'test_loss': ('test MSE, 1e-3', 1e3, 1), 'test_misses': ('test misses', 1, 1),
     'rejection': ('rejected, %', 1, 1), 'fc_train_misses': ('fully connected: train error, %', 100 / N_TRAIN, 2),
     'fc_test_misses': ('fully connected: test error, %', 100 / N_TEST, 2),
     'fc_rejection': ('fully connected: rejected, %', 1, 1)}
-TITLES = {'unit': 'unit', 'share': "targets / unit's range", 'damping': 'damping', 'step': 'rate / (damping + 0.001)',
-          'patterns': 'patterns for curvature', 'scheme': 'connection scheme', 'sqrt_fan_in': 'initial range',
-          'drawn_biases': 'initial biases', 'shuffled': 'constant order', 'fc_passes': 'passes, fully connected',
-          'half': 'MSE reported', 'rate': 'learning rate', 'own_step': 'rate / (damping + typical curvature)',
-          'newton': '% of weights, curvature > damping'}
-OPTIONS = {'unit': ('tanh', "LeCun's"), 'sqrt_fan_in': ('2.4/F', '2.4/√F'), 'drawn_biases': ('0', 'drawn'),
-           'shuffled': ('as stored', 'shuffled'), 'half': ('as it is', 'halved')}
-HYPOTHESES = {f'{words}, MSE {half}': (unit, h) for unit, words in zip(PRIOR['unit'][1:], ('tanh', "LeCun's unit"))
-              for h, half in zip(HALF[1:], OPTIONS['half'])}
-KINDS = PRIOR | {'half': HALF}
+WORDS = {           # {setting, or what follows from settings: (in words, its options in words)}
+    'unit': ('unit', 'tanh', "LeCun's"), 'share': ("targets / unit's range",), 'damping': ('damping',),
+    'step': ('rate / (damping + 0.001)',), 'patterns': ('patterns for curvature', *PRIOR['patterns'][1:]),
+    'scheme': ('connection scheme', *PRIOR['scheme'][1:]), 'sqrt_fan_in': ('initial range', '2.4/F', '2.4/√F'),
+    'drawn_biases': ('initial biases', '0', 'drawn'), 'shuffled': ('constant order', 'as stored', 'shuffled'),
+    'fc_passes': ('passes, fully connected',), 'half': ('MSE reported', 'as it is', 'halved'),
+    'rate': ('learning rate',), 'own_step': ('rate / (damping + typical curvature)',),
+    'newton': ('% of weights, curvature > damping',)}
+HYPOTHESES = {      # {in words: (unit, half, color)}
+    'tanh, MSE as it is': ('tanh', 0, BLUE), 'tanh, MSE halved': ('tanh', 1, SKY),
+    "LeCun's unit, MSE as it is": ('lecun', 0, GRAY), "LeCun's unit, MSE halved": ('lecun', 1, ORANGE)}
+TRAINING, SAME = list(GIVEN)[1], f'{ALL}, and 23 passes of both nets'
 
 
 @functools.cache
@@ -57,60 +58,54 @@ def percent(share):
 def span(values, w):
     """'0.7 [0.6, 0.8]': the median of weighted values and the 90% interval."""
     order = np.argsort(values)
-    at = np.searchsorted(w[order].cumsum() / w.sum(), (0.05, 0.5, 0.95)).clip(max=len(w) - 1)
+    below = w.sum(0)[order].cumsum()
+    at = np.searchsorted(below / w.sum(), (0.05, 0.5, 0.95)).clip(max=len(order) - 1)
     return '{1:.2g} [{0:.2g}, {2:.2g}]'.format(*values[order][at])
-
-
-def same_passes(p):
-    """The weights given all results, and that the fully connected net had as many passes as the other."""
-    w = p.weights() * (p.c['fc_passes'] == PASSES)
-    return w / w.sum()
 
 
 def split(p, w):
     """{hypothesis: the weights of its points}."""
-    return {name: w * ((p.c['unit'] == unit) & (p.c['half'] == half)) for name, (unit, half) in HYPOTHESES.items()}
+    return {name: w * ((p.c['unit'] == unit) & (p.c['half'] == half)) for name, (unit, half, _) in HYPOTHESES.items()}
+
+
+def cases(p):
+    """{what is given, and the tolerance: {hypothesis: the weights of its points}}."""
+    same = p.weights() * (p.c['fc_passes'] == PASSES)
+    weights = ({given: p.weights(given) for given in GIVEN} | {SAME: same / same.sum()}
+               | {f'{ALL}, tolerance {t:g}': p.weights(ALL, t) for t in TOLERANCES[1:]})
+    return {case: split(p, w) for case, w in weights.items()}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # the tables and the sentence, each a function of the posterior
 
 def counts(p):
-    near = p.emulator.draws['draw']
-    return (f'Of {len(p.rows):,} draws, in {len(near):,} both nets learned. The emulator does not rule out '
-            f'{percent(len(p.c["half"]) / p.size)} of the prior.')
-
-
-def cases_of(p):
-    """{what is given, and the tolerance: the weights}."""
-    return ({given: p.weights(given) for given in GIVEN} | {f'{ALL}, and 23 passes of both nets': same_passes(p)}
-            | {f'{ALL}, tolerance {t:g}': p.weights(ALL, t) for t in TOLERANCES[1:]})
+    return (f'Of {len(p.rows):,} draws, in {len(p.emulator.draws["draw"]):,} both nets learned. The emulator does not '
+            f'rule out {percent(p.prior_left)} of the prior.')
 
 
 def hypotheses(p):
     """The unit and the factor 1/2, by what is given, and by tolerance given all eight results."""
-    cases = cases_of(p)
-    parts, rows = {case: split(p, w) for case, w in cases.items()}, []
-    for name in HYPOTHESES:
-        shares = [percent(part[name].sum()) for part in parts.values()]
-        rows.append([name, *shares, *(span(p.c[what], parts[ALL][name]) for what in ('level', 'fc_passes'))])
-    return table(['given', *cases, f'targets ±, given {ALL}', f'passes, fully connected, given {ALL}'],
-                 rows + [['effective sample size', *(f'{size(w):.0f}' for w in cases.values()), '', '']])
+    parts = cases(p)
+    rows = [[name, *(percent(part[name].sum()) for part in parts.values()),
+             *(span(p.c[what], parts[ALL][name]) for what in ('level', 'fc_passes'))] for name in HYPOTHESES]
+    sizes = [f'{size(sum(part.values())):.0f}' for part in parts.values()]
+    return table(['given', *parts, f'targets ±, given {ALL}', f'passes, fully connected, given {ALL}'],
+                 [*rows, ['effective sample size', *sizes, '', '']])
 
 
 def settings(p):
     """Prior and posterior of each setting."""
-    weights, rows = [p.weights(given) for given in list(GIVEN)[1::2]], []
-    for name in (*KINDS, 'rate', 'own_step', 'newton'):
-        kind, *values = KINDS.get(name, ('derived',))
-        if kind == 'one of':
-            rows += [[f'{TITLES[name]}: {words}', percent(1 / len(values)),
-                      *(percent(w[p.c[name] == value].sum()) for w in weights)]
-                     for value, words in zip(values, OPTIONS.get(name, values))]
-        else:
-            rows.append([TITLES[name], f'{values[0]:g} to {values[1]:g}' if values else '',
-                         *(span(p.c[name], w) for w in weights)])
-    return table(['setting', 'prior', *(f'given {given}' for given in list(GIVEN)[1::2])], rows)
+    weights, rows = {f'given {given}': p.weights(given) for given in (TRAINING, ALL)}, []
+    for name, (title, *options) in WORDS.items():
+        _, *values = SETTINGS.get(name, ('derived',))
+        for value, words in zip(values, options):
+            rows.append([f'{title}: {words}', percent(1 / len(values)),
+                         *(percent(mass(w, p.c[name] == value)) for w in weights.values())])
+        if not options:
+            rows.append([title, ' to '.join(f'{value:g}' for value in values),
+                         *(span(p.c[name], w) for w in weights.values())])
+    return table(['setting', 'prior', *weights], rows)
 
 
 def predictions(p):
@@ -128,68 +123,58 @@ def predictions(p):
 
 def emulation(p):
     """How far the emulator is from draws that it was not trained on, and from recipes of compare.csv."""
-    recipes = {name: recipe for name, (_, recipe) in compare.RECIPES.items()}
-    seen = inference.against_recipes(p.emulator, recipes, compare.read(results('compare.csv')))
-    gaps = np.array([measured - emulated for measured, emulated in seen.values()])
-    cells = [*(f'{gap:.2f}' for gap in np.sqrt((gaps**2).mean(0))), '', '', '']
-    return table(['typical error, in sds over initial weights', 'single draws', f'the means of {len(seen)} recipes'],
-                 [[label, f'{error:.2f}', cell] for (label, *_), error, cell in zip(
-                     LABELS.values(), np.sqrt((p.emulator.errors**2).mean(0)), cells)])
+    def typical(gaps):
+        return [f'{gap:.2f}' for gap in np.sqrt(np.mean(np.square(gaps), 0))]
+    recipes = inference.against_recipes(p.emulator)
+    return table(['typical error, in sds over initial weights', 'single draws', f'the means of {len(recipes)} recipes'],
+                 zip((label for label, *_ in LABELS.values()), typical(p.emulator.errors),
+                     typical(recipes) + 3 * ['']))
 
 
 def calibration(p):
     """How well draws that play the paper are inferred."""
     rows = []
     for name, ranks in p.calibration().items():
-        if KINDS[name][0] == 'one of':
+        if SETTINGS[name][0] == 'one of':
             (true, expected), error = ranks.mean(0), stats.sem(ranks[:, 0] - ranks[:, 1])
             fails = ', fails' if abs(true - expected) > 2.5 * error else ''
-            rows.append([TITLES[name], '', '', f'{true:.3f}, should have {expected:.3f} ± {error:.4f}{fails}'])
+            cells = '', '', f'{true:.3f}, should have {expected:.3f} ± {error:.4f}{fails}'
         else:
             inside, p_value = ((0.05 <= ranks) & (ranks <= 0.95)).mean(), stats.kstest(ranks, 'uniform').pvalue
-            rows.append([TITLES[name], percent(inside), f'{p_value:.2g}' + (', fails' if p_value <= 0.01 else ''), ''])
+            cells = percent(inside), f'{p_value:.2g}' + (', fails' if p_value <= 0.01 else ''), ''
+        rows.append([WORDS[name][0], *cells])
     return table(['', 'in the 90% interval', 'ranks uniform, p', 'probability of the true option'], rows)
 
 
 def abc(p):
     """The draws near the paper in all eight results, without an emulator."""
-    c = columns(p.rows)
-    far, rows = np.stack([abs(compared(c, half)).max(1) for half in HALF[1:]]), []
+    c, rows = columns(p.rows), []
+    far = abs(compared(c) - HALVED).max(2)
     for distance in DISTANCES:
-        found = [int(((far[half] <= distance) & (c['unit'] == unit)).sum()) for unit, half in HYPOTHESES.values()]
+        found = [((c['unit'] == unit) & (far[half] <= distance)).sum() for unit, half, _ in HYPOTHESES.values()]
         rows.append([f'{distance:g} sds', sum(found), *found])
     return table(['every result within', 'draws', *HYPOTHESES], rows)
 
 
-def fitted(_):
-    """The fit of `paper`: the best points of each method."""
-    points = fit.points(fit.read(results('fit.csv')))
-    rows = [['the paper', '', '', f'{PAPER["train_loss"] * 1000:g}', PAPER['train_misses'], '']]
-    for method in 'newton', 'sgd':
-        rows += [[optimizer, f'{damping:g}' if damping else '', f'{rate:g}',
-                  pm([v * 1000 for v in found['train_loss']]), pm(found['train_misses'], 1), f'{far:.3f}']
-                 for far, optimizer, damping, rate, found in [one for one in points if one[1] == method][:4]]
-    return table(['', 'damping', 'rate', 'train MSE, 1e-3', 'train misses', 'distance'], rows)
-
-
 def finding(p):
     """The answer in short, for the front page."""
-    def best(w):
-        return sorted(((part.sum(), name) for name, part in split(p, w).items()), reverse=True)[:2]
-    same, free = same_passes(p), p.weights()
-    (a, first), _ = best(same)
-    (b, second), (c, third) = best(free)
+    parts = cases(p)
+    odds = {case: {name: part.sum() for name, part in parts[case].items()} for case in (SAME, ALL)}
+    (first, *_), (second, third, *_) = (sorted(each, key=each.get, reverse=True) for each in odds.values())
     return (
         '**[What was done in 1989?](results/README.md#what-was-done-in-1989)** If the paper\'s nets both had 23 '
-        f'passes, its eight results give {first} {percent(a)} (targets ±{span(p.c["level"], split(p, same)[first])}). '
-        f'Of the fully connected net it does not say so. With that left open, {second} has {percent(b)} and {third} '
-        f'{percent(c)}. The initial range was 2.4/F, as printed; the learning rate is known only together with the '
-        'damping, and the connection scheme not at all.')
+        f'passes, its eight results give {first} {percent(odds[SAME][first])} (targets '
+        f'±{span(p.c["level"], parts[SAME][first])}). Of the fully connected net it does not say so. With that left '
+        f'open, {second} has {percent(odds[ALL][second])} and {third} {percent(odds[ALL][third])}. The initial range '
+        'was 2.4/F, as printed; the learning rate is known only together with the damping, and the connection scheme '
+        'not at all.')
 
 
-BLOCKS = {'posterior_finding': finding, 'posterior_counts': counts, 'posterior_hypotheses': hypotheses,
-          'posterior_settings': settings, 'posterior_predictions': predictions, 'posterior_emulator': emulation,
-          'posterior_abc': abc, 'posterior_calibration': calibration, 'posterior_fit': fitted}
+BLOCKS = {
+    'posterior_finding': finding, 'posterior_counts': counts, 'posterior_hypotheses': hypotheses,
+    'posterior_settings': settings, 'posterior_predictions': predictions, 'posterior_emulator': emulation,
+    'posterior_abc': abc, 'posterior_calibration': calibration, 'posterior_fit': lambda _: fit.best(
+        fit.read(results('fit.csv')), 4)}
 
 
 @functools.cache
@@ -199,7 +184,7 @@ def tables():
     they are made of, and made anew when that has changed.
     """
     path = results('posterior.json')
-    sources = [os.path.join(HERE, name) for name in ('draws.py', 'inference.py', 'fit.py', 'answer.py')]
+    sources = [module.__file__ for module in (draws, inference, fit)] + [__file__]
     sources += [results(name) for name in ('posterior.csv', 'fit.csv', 'compare.csv')]
     digest = hashlib.sha256(b''.join(files.read_file(name, draws.REMEDY) for name in sources)).hexdigest()
     found = json.loads(files.read_file(path, draws.REMEDY)) if os.path.exists(path) else {}
@@ -212,61 +197,58 @@ def tables():
 # ---------------------------------------------------------------------------------------------------------------------
 # the pictures, {file in results/: a function that gives its bytes}
 
-COLORS = dict(zip(HYPOTHESES, (BLUE, SKY, GRAY, ORANGE)))
+def picture(fig, ax, ncols):
+    """The bytes of a picture: the figure, and below it a legend of what is in ax."""
+    fig.legend(*ax.get_legend_handles_labels(), loc='outside lower center', ncols=ncols)
+    return png(fig, 'posterior.csv')
 
 
 def draw_odds():
     """The unit and the factor 1/2, by what is given and by tolerance."""
-    p, left = posterior(), 0.0
-    cases = cases_of(p)
+    parts, left = cases(posterior()), 0.0
     fig, ax = canvas(2.8)
-    for name in HYPOTHESES:
-        shares = np.array([split(p, w)[name].sum() for w in cases.values()])
-        ax.barh(range(len(cases)), shares, left=left, color=COLORS[name], label=name)
+    for name, (*_, color) in HYPOTHESES.items():
+        shares = np.array([part[name].sum() for part in parts.values()])
+        ax.barh(list(parts), shares, left=left, color=color, label=name)
         left = left + shares
-    ax.set_yticks(range(len(cases)), cases)
     ax.invert_yaxis()
     ax.set(xlim=(0, 1), xlabel='probability, given')
-    fig.legend(*ax.get_legend_handles_labels(), loc='outside lower center', ncols=4)
-    return png(fig, 'posterior.csv')
+    return picture(fig, ax, 4)
 
 
 def draw_posterior(bins=8):
-    """Prior and posterior of each setting: bars for a choice, steps for a number."""
-    p, which = posterior(), dict(zip((list(GIVEN)[1], ALL), (BLUE, ORANGE)))
-    prior = draws.sample(4096, 1989)
+    """Prior and posterior of each setting: a bar for each option of a choice, and for each interval of a number."""
+    p, n = posterior(), 4096
+    prior = draws.sample(n, 1989) | {'half': p.c['half']}
+    series = [('prior', prior, np.full((2, n), 0.5 / n), PALE, 0, 0.9),
+              (f'given {TRAINING}', p.c, p.weights(TRAINING), BLUE, -0.18, 0.3),
+              (f'given {ALL}', p.c, p.weights(), ORANGE, 0.18, 0.3)]
     fig, axes = canvas(6.4, 3, 4, sharey=True)
-    for ax, name in zip(axes.flat, (*KINDS, 'newton')):
-        kind, *values = KINDS.get(name, ('share', 0, 100))
-        choice, log = kind == 'one of', 'log' in kind
-        at = np.arange(len(values) if choice else bins)
-        edges = None if choice else (np.geomspace if log else np.linspace)(*values, bins + 1)
-        if name != 'newton':
-            ax.bar(at, 1 / len(at) if choice else np.histogram(prior[name], edges)[0] / len(prior[name]),
-                   0.9 if choice else 1.0, color=PALE, label='prior')
-        for side, (given, color) in zip((-1, 1), which.items()):
-            w, look = p.weights(given), {'color': color, 'label': f'given {given}'}
-            if choice:
-                ax.bar(at + 0.18 * side, [w[p.c[name] == value].sum() for value in values], 0.3, **look)
-            else:
-                shares = np.histogram(p.c[name].clip(*values), edges, weights=w)[0]
-                ax.stairs(shares, np.arange(bins + 1) - 0.5, baseline=None, linewidth=1.8, **look)
-        if choice:
-            ax.set_xticks(at, OPTIONS.get(name, values), rotation=0 if len(values) == 2 else 45, fontsize=8)
+    for ax, name in zip(axes.flat, (*SETTINGS, 'newton')):
+        title, *options = WORDS[name]
+        kind, *values = SETTINGS.get(name, ('uniform', 0, 100))
+        if options:
+            ax.set_xticks(range(len(options)), options, rotation=0 if len(options) == 2 else 45, fontsize=8)
         else:
-            few = np.array([0, bins // 2, bins])
-            ax.set_xticks(few - 0.5, [f'{float(f"{edges[j]:.2g}"):g}' for j in few], fontsize=8)
-        ax.set_title(TITLES[name], fontsize=8)
+            edges = (np.geomspace if 'log' in kind else np.linspace)(*values, bins + 1)
+            middle = bins // 2
+            ax.set_xticks((-0.5, middle - 0.5, bins - 0.5), [f'{float(f"{x:.2g}"):g}' for x in edges[::middle]],
+                          fontsize=8)
+        for label, c, w, color, offset, width in series:
+            if name in c:               # what follows from settings has no prior
+                shares = ([mass(w, c[name] == value) for value in values] if options else
+                          np.histogram(c[name], edges, weights=w.sum(0))[0])
+                ax.bar(np.arange(len(shares)) + offset, shares, width, color=color, label=label)
+        ax.set_title(title, fontsize=8)
         ax.tick_params(axis='y', labelsize=8)
         ax.grid(axis='x', visible=False)
-    fig.legend(*axes.flat[0].get_legend_handles_labels(), loc='outside lower center', ncols=3)
     fig.supylabel('probability', fontsize=9)
-    return png(fig, 'posterior.csv')
+    return picture(fig, axes.flat[0], 3)
 
 
 def draw_predictive(bins=30):
     """The results that follow from both nets' training results, and the paper's."""
-    values = posterior().predictive(list(GIVEN)[1])
+    values = posterior().predictive(TRAINING)
     fig, axes = canvas(2.6, 1, len(values), sharey=True)
     for ax, (name, x) in zip(axes, values.items()):
         label, factor, _ = LABELS[name]
@@ -276,8 +258,7 @@ def draw_predictive(bins=30):
         ax.axvline(factor * PAPERS[NAMES.index(name)], color=BLACK, label='the paper')
         ax.set_title(label.replace(': ', ':\n'), fontsize=8.5)
         ax.set_yticks([])
-    fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=2)
-    return png(fig, 'posterior.csv')
+    return picture(fig, axes[0], 2)
 
 
 def pictures():

@@ -10,7 +10,9 @@ import math
 import os
 
 import repro
-from experiments.posterior.draws import TYPICAL, load
+from experiments.compare import changed, load, trained
+from experiments.markdown import pm, table
+from experiments.posterior.draws import TYPICAL
 from repro import PAPER
 from support import cli, runs
 
@@ -28,14 +30,10 @@ KEY, VALUES, WORDS = ('optimizer', 'damping', 'rate', 'seed'), ('train_loss', 't
 
 def one_run(optimizer, damping, rate, seed):
     """The paper's two training results of one run."""
-    recipe, (X, Y) = repro.RECIPES['paper'], load('usps')['train']
-    training = {'optimizer': optimizer, 'rate': rate, 'passes': repro.PASSES}
-    if optimizer == 'newton':
-        training |= {'damping': damping, 'patterns': recipe['training']['patterns']}
-    net = repro.build(recipe, seed)
+    X, Y = load('usps')['train']
+    recipe = changed(repro.RECIPES['paper'], training={'optimizer': optimizer, 'damping': damping, 'rate': rate})
     try:
-        for _ in repro.train(net, X, Y, **training):
-            pass
+        net, _ = trained(recipe, X, Y, seed)
     except repro.Diverged:
         return dict.fromkeys(VALUES, math.nan)
     train = repro.measure(net, X, Y)
@@ -62,6 +60,16 @@ def points(rows):
     return sorted(found, key=lambda one: one[0])
 
 
+def best(rows, n):
+    """A table of the n best points of each optimizer."""
+    lines = [['the paper', '', '', f'{PAPER["train_loss"] * 1000:g}', PAPER['train_misses'], '']]
+    for method in 'newton', 'sgd':
+        lines += [[optimizer, f'{damping:g}' if damping else '', f'{rate:g}',
+                   pm([v * 1000 for v in stats['train_loss']]), pm(stats['train_misses'], 1), f'{far:.3f}']
+                  for far, optimizer, damping, rate, stats in points(rows) if optimizer == method][:n]
+    return table(['', 'damping', 'rate', 'train MSE, 1e-3', 'train misses', 'distance'], lines)
+
+
 def main():
     parser = cli.parser(__doc__)
     parser.add_argument('--seeds', type=cli.numbers, default=range(10), metavar='A-B', help='default: 0-9')
@@ -71,9 +79,7 @@ def main():
     jobs = [dict(zip(KEY, (*point, seed))) for seed in args.seeds for point in GRID]
     rows = runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, threads=True, workers=args.jobs,
                         cluster=args.cluster)
-    for far, *point, stats in points(rows):
-        print('{:8}{:>7g}{:>9g}  distance {:.3f}'.format(*point, far), *(
-            f'{name} {mean:.3g} +- {sd or 0:.2g}' for name, (mean, sd) in stats.items()), sep='  ')
+    print(best(rows, len(GRID)))
 
 
 if __name__ == '__main__':

@@ -11,8 +11,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
+from experiments.compare import RECIPES, runs_of
 from experiments.posterior import draws
-from experiments.posterior.draws import HALF, LECUN, PRIOR, TYPICAL
+from experiments.posterior.draws import HALF, LECUN, PRIOR, SETTINGS, TYPICAL
 from prepro import N_TEST, N_TRAIN
 from repro import PAPER, PAPER_FC40, PASSES
 
@@ -74,12 +75,10 @@ def inputs(c):
                      *(c['scheme'] == scheme for scheme in PRIOR['scheme'][1:])], 1).astype(float)
 
 
-def compared(c, half=0):
-    """The eight results (n, 8) in sds from the paper's, as they are compared; half: 1 where the MSE is to be halved."""
-    def one(name, compare, sd, paper):
-        x = np.asarray(c[name]) / (1 + np.asarray(half)) if name.endswith('loss') else np.asarray(c[name])
-        return (compare(x) - compare(paper)) / sd
-    return np.stack([one(*each) for each in zip(NAMES, COMPARE, SD, PAPERS)], -1)
+def compared(c):
+    """The eight results (n, 8), or those of them that c has, in sds from the paper's, as they are compared."""
+    return np.stack([(compare(c[name]) - compare(paper)) / sd
+                     for name, compare, sd, paper in zip(NAMES, COMPARE, SD, PAPERS) if name in c], -1)
 
 
 def inverse(name, x):
@@ -91,11 +90,11 @@ def inverse(name, x):
 
 def learned(c):
     """Whether both nets of a draw learned: no result is beyond what MOST says."""
-    return np.all([c[name] <= most for name, most in zip(NAMES, MOST)], 0)
+    return np.all([c[name] <= most for name, most in zip(NAMES, MOST) if name in c], 0)
 
 
-# how far halving the MSE moves a draw
-HALVED = np.array([math.log(2) / sd if name.endswith('loss') else 0 for name, sd in zip(NAMES, SD)])
+# how far a draw moves with its MSE as it is and halved (2, 1, 8)
+HALVED = np.outer(HALF[1:], [math.log(2) / sd if name.endswith('loss') else 0 for name, sd in zip(NAMES, SD)])[:, None]
 # the variance of what the paper rounds away, uniform over the last digit that it prints
 ROUNDED = np.array([((f(x + r) - f(x - r)) / 2 / sd)**2 / 3 for f, sd, x, r in zip(COMPARE, SD, PAPERS, ROUNDING)])
 
@@ -122,13 +121,15 @@ class Process:
 
     def __call__(self, x):
         """Predictions at x (n,)."""
-        return np.concatenate([self.mean + self.sd * self.kernel(part, self.x) @ self.alpha
-                               for part in np.array_split(x, len(x) // 4096 + 1)])
+        return self.predictions(x, self.alpha)
 
     def without(self, x, out):
         """Predictions at x (n, out) of the processes through all points but one, which are `out`."""
-        moved = self.inverse[:, out] * self.errors[out]
-        return np.concatenate([(self(part)[:, None] - self.kernel(part, self.x) @ moved).astype(np.float32)
+        return self.predictions(x, self.alpha[:, None] - self.inverse[:, out] * self.errors[out] / self.sd)
+
+    def predictions(self, x, alpha):
+        """Predictions at x with these coefficients, part by part, as all kernels take gigabytes."""
+        return np.concatenate([self.mean + self.sd * self.kernel(part, self.x) @ alpha
                                for part in np.array_split(x, len(x) // 4096 + 1)])
 
 
@@ -145,7 +146,7 @@ class Emulator:
         self.curvature, self.newton = (Process(x, y) for y in (np.log(self.draws['curvature']), self.draws['newton']))
         # the draws that are nearest to the paper by what the emulator predicts from all others
         errors = np.stack([process.errors for process in self.results], 1)
-        far = np.minimum(abs(y - errors).max(1), abs(y - HALVED - errors).max(1))
+        far = abs(y - errors - HALVED).max(2).min(0)
         self.errors = errors[np.argsort(far)[:200]]
         self.covariance = self.errors.T @ self.errors / len(self.errors) + np.diag(ROUNDED)
 
@@ -154,93 +155,85 @@ class Emulator:
         x = inputs(c)
         return self.learns(x).clip(1e-6, 1), np.stack([process(x) for process in self.results], 1)
 
-    def left(self, c):
-        """Whether settings c are not ruled out."""
-        x, far = inputs(c), CUTOFF * np.sqrt(self.covariance.diagonal())
-        left = np.flatnonzero(self.learns(x) > 0.1)
-        near = np.ones((len(left), 2), bool)
-        for process, halved, most in zip(self.results, HALVED, far):     # of fewer points each time
-            means = process(x[left])
-            near &= np.stack([abs(means), abs(means - halved)], 1) <= most
-            left, near = left[near.any(1)], near[near.any(1)]
-        return np.isin(np.arange(len(x)), left)
+    def left(self, learns, means):
+        """Whether settings that have this P and these means are not ruled out."""
+        most = CUTOFF * np.sqrt(self.covariance.diagonal())
+        return (learns > 0.1) & (abs(means - HALVED) <= most).all(2).any(0)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # the posterior
 
 class Posterior:
-    """Points of the prior that are not ruled out, each with its MSE as it is and halved, to be weighted."""
+    """Points of the prior that are not ruled out, each with its MSE as it is and halved: weights are (2, points)."""
 
     def __init__(self, rows, n=2**19):
         self.rows, self.emulator = rows, Emulator(rows)
         c = draws.sample(n, seed=1990)  # another sequence than the draws'
-        left = self.emulator.left(c)
-        c = {name: values[left] for name, values in c.items()}
         learns, means = self.emulator(c)
+        left = self.emulator.left(learns, means)
+        self.prior_left, self.learns, self.means = left.mean(), learns[left], means[left] - HALVED
+        c = {name: values[left] for name, values in c.items()}
+        x = inputs(c)
         c['level'] = c['share'] * np.where(c['unit'] == 'lecun', LECUN['A'], 1.0)
         c['rate'] = c['step'] * (TYPICAL + c['damping'])
-        x = inputs(c)
         c['own_step'] = c['rate'] / (c['damping'] + np.exp(self.emulator.curvature(x)))
         c['newton'] = 100 * self.emulator.newton(x).clip(0, 1)
-        self.c = {name: np.tile(values, 2) for name, values in c.items()}
-        self.c['half'] = half = np.repeat(HALF[1:], len(means))
-        self.learns, self.means = np.tile(learns, 2), np.tile(means, (2, 1)) - half[:, None] * HALVED
-        self.size = 2 * n
+        self.c = c | {'half': np.array(HALF[1:])[:, None]}
 
     def weights(self, given=ALL, tolerance=1.0):
         """The weight of each point, given these of the paper's results. They sum to 1."""
-        return self.weighed(slice(None), -self.means, given, tolerance)
+        return self.weighed(self.learns, self.means, given, tolerance)
 
-    def weighed(self, some, gaps, given, tolerance=1.0):
-        """The weights of some points, where the results are so far (points, 8) from the points' means."""
+    def weighed(self, learns, gaps, given, tolerance=1.0):
+        """The weights of points that have this P, whose means are so far (2, points, 8) from the results."""
         i = [NAMES.index(name) for name in GIVEN[given]]
         normal = stats.multivariate_normal(cov=tolerance**2 * self.emulator.covariance[np.ix_(i, i)])
-        w = self.learns[some] * normal.pdf(gaps[:, i])
+        w = learns * normal.pdf(gaps[..., i])
         return w / w.sum()
 
     def predictive(self, given):
         """{result: 4,000 values of what the paper's would be} of nets that agree with it in what is given."""
-        rng = np.random.default_rng(1989)
-        k = rng.choice(len(self.learns), 4000, p=self.weights(given))
+        rng, w = np.random.default_rng(1989), self.weights(given)
+        half, k = np.divmod(rng.choice(w.size, 4000, p=w.ravel()), w.shape[1])
+        means = self.means[half, k]
         known = np.isin(NAMES, GIVEN[given])
         C = self.emulator.covariance
         gain = C[~known][:, known] @ linalg.inv(C[known][:, known])      # of the rest's errors on those known
-        rest = self.means[k][:, ~known] - self.means[k][:, known] @ gain.T + rng.multivariate_normal(
+        rest = means[:, ~known] - means[:, known] @ gain.T + rng.multivariate_normal(
             np.zeros((~known).sum()), C[~known][:, ~known] - gain @ C[known][:, ~known], len(k))
         return {name: inverse(name, column) for name, column in zip(np.array(NAMES)[~known], rest.T)}
 
-    def papers(self, n=400):
-        """The (draws, half) that are nearest to the paper, to play it: numbers among the emulator's draws."""
-        c = self.emulator.draws
-        far = np.concatenate([abs(compared(c, h)).max(1) for h in HALF[1:]])
-        nearest = np.argsort(far, kind='stable')[:n]
-        return nearest % len(c['draw']), nearest // len(c['draw']), far[nearest].max()
-
     def calibration(self, given=ALL, n=400):
         """
-        Draws play the paper, each inferred from the others: simulation-based calibration (Talts et al. 2018). {setting:
-        the posterior's probability below the true value, uniform if the inference works (n,)}, of numbers, at random
-        within the probability of that value itself, as 23 passes have; {setting: the true option's probability, and
-        what it should be on average (n, 2)}, of choices.
+        The n draws nearest to the paper play it, each inferred from the others: simulation-based calibration (Talts et
+        al. 2018). {setting: the posterior's probability below the true value, uniform if the inference works (n,)}, of
+        numbers, at random within the probability of that value itself, as 23 passes have; {setting: the true option's
+        probability, and what it should be on average (n, 2)}, of choices.
         """
-        which, half, _ = self.papers(n)
-        some = np.arange(0, len(self.means) // 2, 2)     # every second point, as all of them take a gigabyte
-        x = inputs({name: values[some] for name, values in self.c.items()})
-        means = np.stack([process.without(x, which) for process in self.emulator.results], -1)       # (points, n, 8)
-        some = np.concatenate([some, len(self.means) // 2 + some])
-        c = {name: values[some] for name, values in self.c.items()}
+        results = compared(self.emulator.draws) - HALVED
+        nearest = np.argsort(abs(results).max(2), None, kind='stable')[:n]
+        half, which = np.divmod(nearest, results.shape[1])
         truth = {name: self.emulator.draws[name][which] for name in PRIOR} | {'half': half}
-        seen = compared(self.emulator.draws)[which] - half[:, None] * HALVED
+        # every second point, as all of them take a gigabyte
+        c = {name: self.c[name][::2] for name in PRIOR}
+        x, c['half'] = inputs(c), self.c['half']
+        means = [process.without(x, which).astype(np.float32) for process in self.emulator.results]
+        means = np.stack(means, -1)     # (points, n, 8)
         ranks, rng = {name: [] for name in truth}, np.random.default_rng(1989)
         for k in range(len(which)):
-            w = self.weighed(some, np.concatenate([seen[k] - means[:, k] + h * HALVED for h in HALF[1:]]), given)
+            w = self.weighed(self.learns[::2], means[:, k] - HALVED - results[half[k], which[k]], given)
             for name, values in truth.items():
-                at = w[c[name] == values[k]].sum()
-                kind, *options = (PRIOR | {'half': HALF})[name]
-                ranks[name].append((at, sum(w[c[name] == option].sum()**2 for option in options)) if kind == 'one of'
-                                   else w[c[name] < values[k]].sum() + rng.random() * at)
+                at = mass(w, c[name] == values[k])
+                kind, *options = SETTINGS[name]
+                ranks[name].append((at, sum(mass(w, c[name] == option)**2 for option in options)) if kind == 'one of'
+                                   else mass(w, c[name] < values[k]) + rng.random() * at)
         return {name: np.array(found) for name, found in ranks.items()}
+
+
+def mass(w, where):
+    """The weight of the points where something holds."""
+    return (w * where).sum()
 
 
 def size(w):
@@ -254,32 +247,33 @@ def size(w):
 # the probability that it should have to within 2.5 standard errors. The answer does not hold for what fails.
 
 def point(recipe):
-    """The settings of a recipe of repro.py's form as those of a draw; None if it is not one that the prior knows."""
+    """The settings of a recipe as those of a draw; None if it is not one that the prior knows."""
     net, training = recipe['net'], recipe['training']
-    scheme = [name for name, table in draws.TABLES.items() if table == net.get('table')]
-    inside = (training['optimizer'], training['passes'], net['out_bias']) == ('newton', PASSES, 0) and scheme
-    if not inside or not set(training) <= {'optimizer', 'passes', 'rate', 'damping', 'patterns'}:
+    schemes = [name for name, table in draws.TABLES.items() if table == net.get('table')]
+    stays = (training['optimizer'], training['passes'], net['out_bias']) == ('newton', PASSES, 0)
+    if not (stays and schemes) or 'shuffle' in training:
         return None
     damping = training['damping'] / net['factor']        # as draws are trained, without the factor 1/2
     row = {'unit': 'lecun' if net['A'] == LECUN['A'] else 'tanh', 'share': net['level'] / net['A'],
            'damping': damping, 'step': training['rate'] / (TYPICAL + damping),
-           'patterns': training['patterns'], 'scheme': scheme[0], 'sqrt_fan_in': int(net['sqrt_fan_in']),
-           'drawn_biases': 0, 'shuffled': 0, 'fc_passes': PASSES}
+           'patterns': training['patterns'], 'scheme': schemes[0], 'sqrt_fan_in': int(net['sqrt_fan_in']),
+           'drawn_biases': int(recipe.get('drawn_biases', False)), 'shuffled': int(recipe.get('order') is not None),
+           'fc_passes': PASSES}
     ranges = {name: values for name, (kind, *values) in PRIOR.items() if kind in ('uniform', 'log-uniform')}
     return row if all(low <= row[name] <= high for name, (low, high) in ranges.items()) else None
 
 
-def against_recipes(emulator, recipes, rows):
+def against_recipes(emulator):
     """
-    The emulator beside runs that it has not seen: {recipe: (mean over its seeds, the emulator's mean), both in sds from
-    the paper, of the convolutional net's five results}. recipes: {name: recipe}; rows: of compare.csv.
+    The emulator beside compare.py's runs, which it has not seen: [mean over a recipe's seeds - the emulator's mean, of
+    the convolutional net's five results (5,), in sds], for each recipe that is a point of the prior.
     """
-    found = {}
-    for name, recipe in recipes.items():
-        these = [row for row in rows if (row['recipe'], row['dataset']) == (name, 'usps')]
-        if point(recipe) and these:
-            runs = {result: np.array([row.get(result, 1) for row in these]) for result in NAMES}
+    gaps = []
+    for name, (_, recipe) in RECIPES.items():
+        if point(recipe):
+            runs = columns(runs_of(name))
             if learned(runs).all():
-                without = recipe['net']['factor'] - 1    # the MSE as draws have it, without the factor 1/2
-                found[name] = compared(runs, without)[:, :5].mean(0), emulator(columns([point(recipe)]))[1][0, :5]
-    return found
+                _, means = emulator(columns([point(recipe)]))
+                means = means - HALVED[int(recipe['net']['factor'] == 0.5)]
+                gaps.append(compared(runs).mean(0) - means[0, :5])
+    return gaps
