@@ -12,27 +12,25 @@ import hashlib
 import importlib
 import io
 import json
-import logging
 import math
 import multiprocessing
 import operator
 import os
-import re
 import signal
 import statistics
 import sys
 import threading
 import traceback
-from concurrent.futures import BrokenExecutor, CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import filelock
 import joblib
 import torch
 from tqdm import tqdm
 
-from support import cli
+from support import cli, files
 from support.cli import fail, warn
-from support.files import read_file
 
 AGAIN = 'the rows before are kept: run the same command again'
 
@@ -53,8 +51,7 @@ def add_arguments(parser, out):
 
 def fingerprint(settings):
     """Eight hex digits that change when a setting does. settings are what JSON can say."""
-    text = json.dumps(settings, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def mean_sd(values):
@@ -78,41 +75,36 @@ def read_rows(path, key, values, words, remedy='results/README.md has the comman
     there twice counts once; two rows of one run that differ in more than seconds are an error. unfinished: a last line
     that is cut off is no error.
     """
-    content = read_file(path, remedy)
-    whole, _, cut_off = content.rpartition(b'\n')
-    columns, rows, run_of = (*key, *values), {}, operator.itemgetter(*key)
-    header = csv_line(columns).decode().rstrip()
-    lines = [line.rstrip('\r') for line in whole.decode('utf-8-sig', 'replace').split('\n')]    # sig: Excel's mark
-    if not whole and header.encode().startswith(content):                # new, or killed before its first row
-        lines = [header]
-    if lines[0] != header:
-        fail(f'{path} is not a table of these runs: its first line is not {header}; {remedy}')
-    for number, line in enumerate(lines, 1):
-        if line in ('', header):
-            continue
-        try:
-            [fields] = csv.reader([line], strict=True)
-            if len(fields) != len(columns):
-                raise ValueError(f'it has {len(fields)} fields, not {len(columns)}')
-            row = {name: field if name in words else parsed(name, field, name in values)
-                   for name, field in zip(columns, fields)}
-        except (ValueError, csv.Error) as e:
-            fail(f'{path}, line {number}: {e}; remove the line, and its run is done again')
-        other = rows.setdefault(run_of(row), row)
-        if any(str(row[name]) != str(other[name]) for name in values if name != 'seconds'):      # str: NaN is NaN
-            fail(f'{path}, line {number}: another result than in a line before, of the same run; remove one, or both')
+    text = files.read_file(path, remedy).decode('utf-8-sig', 'replace').replace('\r\n', '\n')
+    whole, _, cut_off = text.rpartition('\n')
+    columns, rows, run_of = [*key, *values], {}, operator.itemgetter(*key)
+    header = csv_line(columns).decode()
+    if not text.startswith(header) and not header.startswith(text):      # the start of one: killed before its first row
+        fail(f'{path} is not a table of these runs: its first line is not {header.rstrip()}; {remedy}')
     if cut_off and not unfinished:
         fail(f'{path}: its last line is cut off; do the runs again that wrote it, or remove the line')
+    lines = csv.DictReader(whole.split('\n'), strict=True)
+    try:
+        for fields in lines:
+            if [*fields.values()] == columns:
+                continue
+            if None in fields or None in fields.values():                # as DictReader has it
+                raise ValueError(f'it has not {len(columns)} fields')
+            row = {name: field if name in words else number(name, field) for name, field in fields.items()}
+            other = rows.setdefault(run_of(row), row)
+            if any(str(row[name]) != str(other[name]) for name in values if name != 'seconds'):  # str: NaN is NaN
+                raise ValueError('another result than in a line before, of the same run')
+    except (ValueError, csv.Error) as e:
+        fail(f'{path}, line {lines.line_num}: {e}; remove it, and the command that wrote it runs again what is missing')
     return list(rows.values())
 
 
-def parsed(name, field, measured):
-    """A field as a number; of what was measured it may be None, not measured, or NaN, of a run that diverged."""
-    if measured and field in ('', 'nan'):
-        return math.nan if field else None
-    if not re.fullmatch(r'-?[0-9]{1,20}(\.[0-9]{1,20})?(e[-+]?[0-9]{1,2})?', field):
-        raise ValueError(f'{name} is {field[:20]!r}, not a number')
-    return int(field) if field.lstrip('-').isdigit() else float(field)
+def number(name, field):
+    """A field as a number; None, not measured, if it is empty; NaN of a run that diverged."""
+    try:
+        return None if field == '' else int(field) if field.lstrip('-').isdigit() else float(field)
+    except ValueError:
+        raise ValueError(f'{name} is {field[:20]!r}, not a number') from None
 
 
 def csv_line(fields):
@@ -122,36 +114,27 @@ def csv_line(fields):
     return f.getvalue().encode()
 
 
-@contextlib.contextmanager
-def locked(path):
-    """Once no other process is writing to the file, this one does. Makes the folder, and path.lock in it."""
-    import filelock                     # here: reading a table does without it
+def lock(path):
+    """A context in which this process alone writes the file; waits for it. Makes the folder, and path.lock in it."""
     lock = filelock.FileLock(f'{path}.lock')                             # released when the process is killed, too
     try:
         os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            warn(f'another process is writing {path}; waiting for it to end')
-            lock.acquire()
+        return lock.acquire(timeout=0)
+    except filelock.Timeout:
+        warn(f'another process is writing {path}; waiting for it to end')
+        return lock.acquire()
     except OSError as e:
         fail(f'cannot write {path}: {e.strerror}; name another with --out')
-    try:
-        yield
-    finally:
-        lock.release()
 
 
-def append(path, header, line=b''):
-    """Add a line, to a new file after its header. A last line that was cut off goes."""
+def append(path, columns, fields=()):
+    """Add a row, to a new file after its header. A last line that was cut off goes."""
     try:
         with open(path, 'a+b') as f:
             f.seek(0)
             whole = f.read().rfind(b'\n') + 1
             f.truncate(whole)
-            f.write((b'' if whole else header) + line)
-            f.flush()
-            os.fsync(f.fileno())
+            f.write((b'' if whole else csv_line(columns)) + (csv_line(fields) if fields else b''))
     except OSError as e:
         fail(f'cannot write {path}: {e.strerror}; {AGAIN}')
 
@@ -173,89 +156,79 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
     A job that fails is reported; the others go on, and then the script ends with status 1. If a process dies, it ends
     at once. The same command goes on from there.
     """
-    run_of, header, failed = operator.itemgetter(*key), csv_line((*key, *values)), 0
+    columns, run_of, failed = (*key, *values), operator.itemgetter(*key), 0
     jobs = {run_of(job): job for job in jobs}                            # a job that is given twice is one
 
-    def done():
+    def rows():
         """{run: row} of the file, as it is now."""
-        rows = read_rows(path, key, values, words, 'name another with --out', True) if os.path.exists(path) else []
-        return {run_of(row): row for row in rows}
+        table = read_rows(path, key, values, words, 'name another with --out', True) if os.path.exists(path) else []
+        return {run_of(row): row for row in table}
 
-    rows = done()
-    if jobs.keys() <= rows.keys():      # nothing to write: the file may be read-only
-        return [rows[run] for run in jobs]
-    with locked(path):
-        rows = done()                   # another process may have added some
-        append(path, header)            # fails before there is anything to lose
-        todo = [job for run, job in jobs.items() if run not in rows]
-        pool = on_cluster(cluster, threads) if cluster else on_this_machine(workers or joblib.cpu_count(), threads)
-        bar = tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit='run', disable=None)     # on a terminal only
-        with bar, pool as submit:
-            futures = {submit(work, job): job for job in todo}
+    done = rows()
+    if jobs.keys() <= done.keys():      # nothing to write: the file may be read-only
+        return [done[run] for run in jobs]
+    with lock(path):
+        done = rows()                   # another process may have added some
+        append(path, columns)           # fails before there is anything to lose
+        todo = [job for run, job in jobs.items() if run not in done]
+        pool = on_cluster(cluster) if cluster else on_this_machine(workers or joblib.cpu_count(), threads)
+        with pool as submit, tqdm(total=len(todo), unit='run', disable=None) as bar:             # on a terminal only
+            handler = signal.signal(signal.SIGINT, signal.SIG_IGN)       # a process that starts here inherits it
+            futures = [submit(work, job, columns) for job in todo]
+            signal.signal(signal.SIGINT, handler)
             for future in as_completed(futures):
-                job = futures[future]
                 try:
-                    measured, error = future.result()
-                    if not error:
-                        fields = [*(str(job[name]) for name in key), *(measured[name] for name in values)]
-                        append(path, header, csv_line(fields))
-                        bar.update()
-                except BrokenExecutor:
-                    fail(f'one of the processes was killed, perhaps as memory ran out; {AGAIN}')
-                except CancelledError:
-                    fail(f'the scheduler at {cluster} is gone; {AGAIN}')
-                except Exception as e:  # a worker of the cluster died too often, or a value is missing
-                    error = one_line(e)
+                    fields, error = future.result()
+                except Exception as e:
+                    fail(f'a process was killed, perhaps as memory ran out, or is out of reach: {one_line(e)}; {AGAIN}')
                 if error:
                     failed += 1
                     bar.clear()
-                    warn(f'{" ".join(f"{name}={value}" for name, value in job.items())}: {error}')
+                    warn(error)
+                else:
+                    append(path, columns, fields)
+                    bar.update()
     if failed:
         fail(f'{failed} of {len(jobs)} runs failed; the others are in {path}; the same command tries these again')
-    rows = done()
-    return [rows[run] for run in jobs]
+    done = rows()
+    return [done[run] for run in jobs]
+
+
+def attempt(work, job, columns, scripts=None):
+    """
+    (the fields of a job's row, None), or (None, a line that says what went wrong). scripts: version() of those who ask
+    a cluster, whose workers run one job at a time, however many threads they have.
+    """
+    torch.set_num_threads(1)
+    try:
+        if scripts not in (None, version()):
+            fail('a worker has other scripts, or older ones; start it anew')
+        with ONE if scripts else contextlib.nullcontext():
+            row = job | work(**job)
+        return [row[name] for name in columns], None
+    except BaseException as e:          # SystemExit too, which would end a Dask worker
+        return None, f'{" ".join(f"{name}={value}" for name, value in job.items())}: {one_line(e)}'
 
 
 ONE = threading.Lock()
 
 
-def attempt(work, job, threads, scripts=None):
-    """
-    (what work measured, None), or (None, a line that says what went wrong), with one PyTorch thread; one attempt at a
-    time unless threads. scripts: version() of those who ask.
-    """
-    if scripts and scripts != version():
-        return None, 'a worker has other scripts, or older ones; start it anew'
-    torch.set_num_threads(1)
-    try:
-        with contextlib.nullcontext() if threads else ONE:
-            return work(**job), None
-    except BaseException as e:          # SystemExit too, which would end a Dask worker
-        return None, one_line(e)
-
-
 def one_line(e):
     """An exception and where it was raised, in one line; of cli.fail, the message alone."""
-    frames = [] if isinstance(e, SystemExit) else traceback.extract_tb(e.__traceback__)[-1:]
-    text = str(e) if isinstance(e, SystemExit) else f'{type(e).__name__}: {e}'
-    return ' '.join(text.split())[:500] + ''.join(f' ({os.path.basename(f.filename)}:{f.lineno})' for f in frames)
+    if isinstance(e, SystemExit):
+        return ' '.join(str(e).split())
+    place = traceback.extract_tb(e.__traceback__)[-1]
+    return f'{" ".join(f"{type(e).__name__}: {e}".split())[:500]} ({os.path.basename(place.filename)}:{place.lineno})'
 
 
 @contextlib.contextmanager
 def on_this_machine(workers, threads):
-    """submit(work, job) -> future of attempt's result; workers at a time."""
+    """submit(work, job, columns) -> future of attempt's result; workers at a time. If the script ends, they do."""
     others = multiprocessing.active_children()
     pool = (ThreadPoolExecutor(workers) if threads else
             ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), initializer=begin_process))
-
-    def submit(work, job):
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)           # a process that starts here inherits it
-        try:
-            return pool.submit(attempt, work, job, threads)
-        finally:
-            signal.signal(signal.SIGINT, handler)
     try:
-        yield submit
+        yield functools.partial(pool.submit, attempt)
     except BaseException:
         for process in set(multiprocessing.active_children()) - set(others):
             process.kill()
@@ -271,35 +244,27 @@ def begin_process():
 
 
 @contextlib.contextmanager
-def on_cluster(address, threads):
+def on_cluster(address):
     """submit as of on_this_machine, on the workers of a Dask scheduler. A job whose worker dies is run on another."""
     from distributed import Client
-    start = 'start {} in the folder of the repository: python -m dask {}'
-    worker = start.format('workers', f'worker {address} --nworkers auto --nthreads 1')
-    logging.disable(logging.CRITICAL)   # Dask's, of workers that come and go
+    start = ('start both in the folder of the repository: python -m dask scheduler; '
+             f'python -m dask worker {address} --nworkers auto --nthreads 1')
     try:
         client = Client(address, timeout=10)
     except Exception as e:              # OSError, TimeoutError, ValueError for what is no address
-        fail(f'no Dask scheduler answers at {address} ({type(e).__name__}); {start.format("one", "scheduler")}')
-    ended = threading.Event()
-
-    def watch():
-        while not ended.wait(3):
-            with contextlib.suppress(OSError):   # the scheduler ends while it is asked: the futures say so
-                if client.status == 'running' and not client.nthreads():
-                    warn(f'the scheduler at {address} has no worker; {worker}')
+        fail(f'no Dask scheduler answers at {address} ({type(e).__name__}); {start}')
     try:
+        if not client.nthreads():
+            warn(f'the scheduler at {address} has no worker yet; {start}')
+            client.wait_for_workers(1)
         client.run_on_scheduler(exec, 'import support.runs')
         client.run(exec, 'import support.runs')
-        threading.Thread(target=watch, daemon=True).start()
-        executor = client.get_executor(pure=False)
-        yield lambda work, job: executor.submit(attempt, importable(work), job, threads, version())
+        submit = client.get_executor(pure=False).submit
+        yield lambda work, job, columns: submit(attempt, importable(work), job, columns, version())
     except ImportError as e:
-        fail(f'the cluster at {address} does not find the scripts ({e}); {start.format("both", "scheduler")}; {worker}')
+        fail(f'the cluster at {address} does not find the scripts ({e}); {start}')
     finally:
-        ended.set()
         client.close(timeout=2)
-        logging.disable(logging.NOTSET)
 
 
 @functools.cache
