@@ -25,7 +25,7 @@ def run(main):
     Call main as a script's body, and end as a shell expects: 0; 1 with a line on stderr; 2 for bad arguments; 130 after
     Ctrl-C. In a notebook, or another program, Ctrl-C is left to it.
     """
-    own = is_own_process(sys._getframe(1))
+    own = main.__module__ == '__main__' and not (hasattr(sys, 'ps1') or sys.flags.interactive)   # IPython sets ps1
     with contextlib.suppress(AttributeError):                            # a notebook's stdout has no such method
         sys.stdout.reconfigure(errors='backslashreplace')                # a name that the terminal cannot show
     try:
@@ -51,13 +51,6 @@ def run(main):
     if own and any(not t.daemon and t is not threading.main_thread() for t in threading.enumerate()):
         os._exit(status)                # sys.exit would wait for the other threads, which train
     sys.exit(status)
-
-
-def is_own_process(frame):
-    """Whether the process was started to run this script: nothing but Python itself called it. frame: its caller's."""
-    while frame and frame.f_globals.get('__name__') in ('__main__', 'runpy'):            # runpy: python -m
-        frame = frame.f_back
-    return not (frame or hasattr(sys, 'ps1') or sys.flags.interactive)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

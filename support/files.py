@@ -64,34 +64,27 @@ def writable(folder):
         fail(f'cannot write to {folder}: {e.strerror}; name another folder')
 
 
-def packed(obj):
-    """The bytes that torch.save makes of obj."""
-    f = io.BytesIO()
-    torch.save(obj, f)
-    return f.getvalue()
-
-
-def unpacked(path, remedy):
-    """What torch.save wrote to path: tensors and containers only, no code is run."""
+def load_file(path, parse, remedy):
+    """What parse makes of the bytes of a file. Ends the script with a line that gives the remedy if it is damaged."""
     content = read_file(path, remedy)
     try:
-        return torch.load(io.BytesIO(content), weights_only=True)
-    except Exception:                   # zip, pickle and torch each have their own errors for a file that is not theirs
+        return parse(content)
+    except Exception:                   # json, zip, pickle and torch each have errors for a file that is not theirs
         fail(f'{path} is damaged, or not of this project; {remedy}')
 
 
-def read_json(path, remedy):
-    """The dict in a JSON file."""
-    try:
-        content = json.loads(read_file(path, remedy))
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        fail(f'{path} is damaged; {remedy}')
-    return content
+def tensors(content):
+    """What torch.save wrote: tensors and containers only, no code is run."""
+    return torch.load(io.BytesIO(content), weights_only=True)
 
 
-def write_json(path, content):
+def save_tensors(path, tensors):
+    f = io.BytesIO()
+    torch.save(tensors, f)
+    write_file(path, f.getvalue())
+
+
+def save_json(path, content):
     """Write a dict, a key on each line."""
     lines = ',\n'.join(f' {json.dumps(key)}: {json.dumps(value)}' for key, value in content.items())
     write_file(path, f'{{\n{lines}\n}}\n'.encode())
@@ -136,8 +129,8 @@ def save_digits(dataset, splits):
     with contextlib.suppress(FileNotFoundError):
         os.remove(about)
     for split, XY in splits.items():
-        write_file(digits_path(dataset, f'{split}1989.pt'), packed(XY))
-    write_json(about, {'dataset': dataset} | found)
+        save_tensors(digits_path(dataset, f'{split}1989.pt'), XY)
+    save_json(about, {'dataset': dataset} | found)
     load_digits.cache_clear()
 
 
@@ -149,8 +142,8 @@ def load_digits(dataset):
     """
     seed = dataset.removeprefix('mnist-seed')
     remedy = 'run: python prepro.py ' + (f'--dataset {dataset}' if seed == dataset else f'--seed {seed}')
-    about = read_json(digits_path(dataset, 'digits.json'), remedy)
-    splits = {split: unpacked(digits_path(dataset, f'{split}1989.pt'), remedy) for split in ('train', 'test')}
+    about = load_file(digits_path(dataset, 'digits.json'), json.loads, remedy)
+    splits = {split: load_file(digits_path(dataset, f'{split}1989.pt'), tensors, remedy) for split in ('train', 'test')}
     found = sums(splits)
     if about != {'dataset': dataset} | found or SHA256.get(dataset, found) != found:
         fail(f'data/{dataset} holds other digits than its name and digits.json say; {remedy}')
@@ -173,10 +166,10 @@ def save_run(folder, args, rows, net=None):
     metrics = csv.DictWriter(f, rows[0], lineterminator='\n')
     metrics.writeheader()
     metrics.writerows(rows)
-    write_json(os.path.join(folder, 'args.json'), args)
+    save_json(os.path.join(folder, 'args.json'), args)
     write_file(os.path.join(folder, 'metrics.csv'), f.getvalue().encode())
     if net is not None:
-        write_file(os.path.join(folder, 'model.pt'), packed(net.state_dict()))
+        save_tensors(os.path.join(folder, 'model.pt'), net.state_dict())
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
@@ -184,4 +177,5 @@ def save_run(folder, args, rows, net=None):
 def load_model(path):
     """(state_dict, args) of a run that has ended: path is its model.pt, and args.json lies beside it."""
     remedy = 'to train a net: python repro.py'
-    return unpacked(path, remedy), read_json(os.path.join(os.path.dirname(path), 'args.json'), remedy)
+    about = os.path.join(os.path.dirname(path), 'args.json')
+    return load_file(path, tensors, remedy), load_file(about, json.loads, remedy)

@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import io
 import json
+import logging
 import math
 import multiprocessing
 import operator
@@ -101,8 +102,10 @@ def read_rows(path, key, values, words, remedy='results/README.md has the comman
 
 def number(name, field):
     """A field as a number; None, not measured, if it is empty; NaN of a run that diverged."""
+    if field == '':
+        return None
     try:
-        return None if field == '' else int(field) if field.lstrip('-').isdigit() else float(field)
+        return int(field) if field.lstrip('-').isdigit() else float(field)
     except ValueError:
         raise ValueError(f'{name} is {field[:20]!r}, not a number') from None
 
@@ -247,8 +250,9 @@ def begin_process():
 def on_cluster(address):
     """submit as of on_this_machine, on the workers of a Dask scheduler. A job whose worker dies is run on another."""
     from distributed import Client
-    start = ('start both in the folder of the repository: python -m dask scheduler; '
+    start = ('scheduler and workers start in the folder of the repository: python -m dask scheduler; '
              f'python -m dask worker {address} --nworkers auto --nthreads 1')
+    logging.disable(logging.CRITICAL)   # Dask's, of workers and schedulers that go
     try:
         client = Client(address, timeout=10)
     except Exception as e:              # OSError, TimeoutError, ValueError for what is no address
@@ -265,6 +269,7 @@ def on_cluster(address):
         fail(f'the cluster at {address} does not find the scripts ({e}); {start}')
     finally:
         client.close(timeout=2)
+        logging.disable(logging.NOTSET)
 
 
 @functools.cache
