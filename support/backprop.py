@@ -27,7 +27,6 @@ table has no connection, weight and rate are 0, so only layout() knows the table
 where there are 12, the other 4 are the next column's, and their results are overwritten or never read.
 """
 import glob
-import itertools
 import os
 from math import factorial, log
 
@@ -47,9 +46,7 @@ except Exception as e:                  # numba has errors of its own for a Pyth
 if numba.config.DISABLE_JIT:
     raise ImportError('NUMBA_DISABLE_JIT is set; unset it')
 features = numba.config.CPU_FEATURES or llvm.get_host_cpu_features().flatten()
-AVX512 = '+avx512f' in features         # 32 registers of 16 numbers
-AVX2 = '+avx2' in features and not AVX512                                # 16 of 8
-if AVX512 and not numba.config.CPU_FEATURES:     # left alone LLVM uses registers of 8
+if '+avx512f' in features and not numba.config.CPU_FEATURES:             # left alone LLVM uses registers of 8, not 16
     numba.config.CPU_FEATURES = features + ',-prefer-256-bit'
 
 # The compiled code allocates nothing, so it needs no reference counts (_nrt), which would double the time to compile.
@@ -95,28 +92,28 @@ def change(b, rate, e, slope):
 
 
 @extending.intrinsic
-def dots(context, rows, vectors):
+def dots(context, rows, x):
     """
-    The sums over k of row[k] vector[k], for each row and each vector, as one tuple; k counts to a multiple of 16. A sum
-    is taken in 16 parts, those of k = 0, 16, 32 ..., of k = 1, 17, 33 ... and so on, which are then added in halves, 16
-    to 8, 4, 2 and 1. LLVM left alone takes as many parts as a register holds, and the bits depend on the processor.
+    The sums over k of row[k] x[k], for each row, as a tuple; k counts to a multiple of 16. A sum is taken in 16 parts,
+    those of k = 0, 16, 32 ..., of k = 1, 17, 33 ... and so on, which are then added in halves, 16 to 8, 4, 2 and 1.
+    LLVM left alone takes as many parts as a register holds, and the bits depend on the processor.
     """
     lanes = ir.VectorType(ir.FloatType(), 16)
 
     def build(context, builder, signature, arguments):
-        rows, vectors = ([context.make_array(kind.dtype)(context, builder, array)
-                          for array in cgutils.unpack_tuple(builder, arrays)]
-                         for kind, arrays in zip(signature.args, arguments))
-        parts = [cgutils.alloca_once_value(builder, ir.Constant(lanes, None)) for _ in rows for _ in vectors]
-        length = builder.extract_value(vectors[0].shape, 0)
+        array = context.make_array(signature.args[1])
+        *rows, x = (array(context, builder, value)
+                    for value in (*cgutils.unpack_tuple(builder, arguments[0]), arguments[1]))
+        parts = [cgutils.alloca_once_value(builder, ir.Constant(lanes, None)) for _ in rows]
+        length = builder.extract_value(x.shape, 0)
         with cgutils.for_range_slice(builder, length.type(0), length, length.type(16)) as (k, _):
-            w, x = ([builder.load(builder.bitcast(builder.gep(array.data, [k]), lanes.as_pointer()), align=4)
-                     for array in arrays] for arrays in (rows, vectors))
-            for part, (a, b) in zip(parts, itertools.product(w, x)):
+            *w, b = (builder.load(builder.bitcast(builder.gep(array.data, [k]), lanes.as_pointer()), align=4)
+                     for array in (*rows, x))
+            for part, a in zip(parts, w):
                 product = builder.fmul(a, b, flags=['contract'])
                 builder.store(builder.fadd(builder.load(part), product, flags=['contract']), part)
         return context.make_tuple(builder, signature.return_type, [halved(builder, builder.load(p)) for p in parts])
-    return types.UniTuple(types.float32, len(rows) * len(vectors))(rows, vectors), build
+    return types.UniTuple(types.float32, len(rows))(rows, x), build
 
 
 def halved(builder, part):
@@ -133,35 +130,19 @@ def halved(builder, part):
 def sums(w, x, s, p):
     """s[m,p] = sum over k of w[m,k] x[k], four maps at a time."""
     for m in range(0, len(w), 4):
-        s[m, p], s[m + 1, p], s[m + 2, p], s[m + 3, p] = dots((w[m], w[m + 1], w[m + 2], w[m + 3]), (x,))
-
-
-@part
-def sums_of_two(w, a, b, s, p, q):
-    """sums of the windows a and b. Together they take 8 sums of 16 parts, for which AVX2 has too few registers."""
-    if AVX2:
-        sums(w, a, s, p)
-        sums(w, b, s, q)
-    else:
-        for m in range(0, len(w), 4):
-            rows = w[m], w[m + 1], w[m + 2], w[m + 3]
-            (s[m, p], s[m, q], s[m + 1, p], s[m + 1, q], s[m + 2, p], s[m + 2, q], s[m + 3, p], s[m + 3, q]
-             ) = dots(rows, (a, b))
+        s[m, p], s[m + 1, p], s[m + 2, p], s[m + 3, p] = dots((w[m], w[m + 1], w[m + 2], w[m + 3]), x)
 
 
 @part
 def full(v, w, rate, delta, x, e):
     """Back through a fully connected layer: e[k] = sum over m of delta[m] v[m,k]; w[m,k] -= rate[m,k] delta[m] x[k]."""
     e.fill(zero)
-    for m in range(0, len(w), 4):
-        v0, v1, v2, v3 = v[m], v[m + 1], v[m + 2], v[m + 3]
-        d0, d1, d2, d3 = delta[m], delta[m + 1], delta[m + 2], delta[m + 3]
+    for m in range(len(w)):
+        vm, wm, rm, d = v[m], w[m], rate[m], delta[m]
         for k in range(len(e)):
-            e[k] = e[k] + d0 * v0[k] + d1 * v1[k] + d2 * v2[k] + d3 * v3[k]
-        for j in range(m, m + 4):
-            wj, rj, d = w[j], rate[j], delta[j]
-            for k in range(len(x)):
-                wj[k] -= rj[k] * (d * x[k])
+            e[k] += d * vm[k]
+        for k in range(len(x)):
+            wm[k] -= rm[k] * (d * x[k])
 
 
 @part
@@ -215,9 +196,8 @@ def run(task, order, outputs, net, above, changed, rates, ys, slopes, deltas, im
             squash(y1, b1, A, S, slope1)
             strips(y1, x2, n1, False)
             for c in range(4):
-                for r in range(0, 4, 2):
-                    a, b = x2[c, 2*K*r:2*K*r + 5*K], x2[c, 2*K*r + 2*K:2*K*r + 7*K]
-                    sums_of_two(w2, a, b, y2, 4*r + c, 4*r + 4 + c)
+                for r in range(4):
+                    sums(w2, x2[c, 2*K*r:2*K*r + 5*K], y2, 4*r + c)
             squash(y2, b2, A, S, slope2)
         sums(w3, flat2, y3.reshape(y3.size, 1), 0)
         squash(y3, b3, A, S, slope3)
