@@ -137,7 +137,7 @@ def main():
     parser.add_argument('--root', metavar='DIR', type=cli.path, default='data',
                         help='where the originals are, or are downloaded to, as torchvision keeps them: MNIST in '
                              'DIR/MNIST/raw, USPS in DIR/USPS (default: data)')
-    seed = cli.checked(int, 0, files.MAX_SEED, f'a whole number from 0 to {files.MAX_SEED}')
+    seed = cli.checked(int, 0, 2**32 - 1, 'a whole number from 0 to 2**32 - 1')      # what RandomState takes
     parser.add_argument('--seed', type=seed, default=SEED, metavar='N',
                         help=f'draw other digits of MNIST, as the data set mnist-seedN (default: {SEED}, the embedded '
                              'draw, called mnist)')

@@ -27,10 +27,8 @@ def faster(name, read, net, *arguments):
     if backprop is None:
         cli.warn(f'PyTorch alone trains, over 100 times slower: {missing}')
         return read
-    if name == 'train_pass':            # its rates, and what is frozen, may be others each time
-        return compared(name, read, net, *arguments)
     functions = chosen.setdefault(net, {})
-    if name not in functions:
+    if name not in functions or name == 'train_pass':                    # its rates, and what is frozen, may be others
         functions[name] = compared(name, read, net, *arguments)
     return functions[name]
 

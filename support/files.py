@@ -64,42 +64,34 @@ def writable(folder):
         fail(f'cannot write to {folder}: {e.strerror}; name another folder')
 
 
-def load_file(path, parse, remedy):
-    """What parse makes of the bytes of a file. Ends the script with a line that gives the remedy if it is damaged."""
+def load(path, remedy):
+    """What save wrote. Of a .pt file tensors and containers only: no code is run."""
     content = read_file(path, remedy)
     try:
-        return parse(content)
+        if str(path).endswith('.json'):
+            return json.loads(content)
+        return torch.load(io.BytesIO(content), weights_only=True)
     except Exception:                   # json, zip, pickle and torch each have errors for a file that is not theirs
         fail(f'{path} is damaged, or not of this project; {remedy}')
 
 
-def tensors(content):
-    """What torch.save wrote: tensors and containers only, no code is run."""
-    return torch.load(io.BytesIO(content), weights_only=True)
-
-
-def save_tensors(path, tensors):
+def save(path, content):
+    """Write tensors to a .pt file, or a dict to a .json file, a key on each line."""
     f = io.BytesIO()
-    torch.save(tensors, f)
+    if path.endswith('.json'):
+        lines = ',\n'.join(f' {json.dumps(key)}: {json.dumps(value)}' for key, value in content.items())
+        f.write(f'{{\n{lines}\n}}\n'.encode())
+    else:
+        torch.save(content, f)
     write_file(path, f.getvalue())
-
-
-def save_json(path, content):
-    """Write a dict, a key on each line."""
-    lines = ',\n'.join(f' {json.dumps(key)}: {json.dumps(value)}' for key, value in content.items())
-    write_file(path, f'{{\n{lines}\n}}\n'.encode())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # digits: data/<dataset>/train1989.pt and test1989.pt, tuples (X, Y), and digits.json, which has their sums
 
-MAX_SEED = 2**32 - 1                    # of a draw of MNIST: what NumPy's RandomState takes
-
-
 def dataset(text):
     """An argparse type: a data set's name, as prepro.py gives them. Its draw of seed 1337 is called mnist."""
-    draw = re.fullmatch(r'mnist-seed(?!1337$)(0|[1-9][0-9]{0,9})', text)
-    if text not in SHA256 and not (draw and int(draw[1]) <= MAX_SEED):
+    if text not in SHA256 and not re.fullmatch('mnist-seed(?!1337$)[0-9]+', text):
         raise argparse.ArgumentTypeError(f'{text!r} is none of {", ".join(SHA256)}, or mnist-seedN as '
                                          'prepro.py --seed N makes it (N=1337 makes mnist)')
     return text
@@ -129,8 +121,8 @@ def save_digits(dataset, splits):
     with contextlib.suppress(FileNotFoundError):
         os.remove(about)
     for split, XY in splits.items():
-        save_tensors(digits_path(dataset, f'{split}1989.pt'), XY)
-    save_json(about, {'dataset': dataset} | found)
+        save(digits_path(dataset, f'{split}1989.pt'), XY)
+    save(about, {'dataset': dataset} | found)
     load_digits.cache_clear()
 
 
@@ -142,8 +134,8 @@ def load_digits(dataset):
     """
     seed = dataset.removeprefix('mnist-seed')
     remedy = 'run: python prepro.py ' + (f'--dataset {dataset}' if seed == dataset else f'--seed {seed}')
-    about = load_file(digits_path(dataset, 'digits.json'), json.loads, remedy)
-    splits = {split: load_file(digits_path(dataset, f'{split}1989.pt'), tensors, remedy) for split in ('train', 'test')}
+    about = load(digits_path(dataset, 'digits.json'), remedy)
+    splits = {split: load(digits_path(dataset, f'{split}1989.pt'), remedy) for split in ('train', 'test')}
     found = sums(splits)
     if about != {'dataset': dataset} | found or SHA256.get(dataset, found) != found:
         fail(f'data/{dataset} holds other digits than its name and digits.json say; {remedy}')
@@ -166,10 +158,10 @@ def save_run(folder, args, rows, net=None):
     metrics = csv.DictWriter(f, rows[0], lineterminator='\n')
     metrics.writeheader()
     metrics.writerows(rows)
-    save_json(os.path.join(folder, 'args.json'), args)
+    save(os.path.join(folder, 'args.json'), args)
     write_file(os.path.join(folder, 'metrics.csv'), f.getvalue().encode())
     if net is not None:
-        save_tensors(os.path.join(folder, 'model.pt'), net.state_dict())
+        save(os.path.join(folder, 'model.pt'), net.state_dict())
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
@@ -177,5 +169,4 @@ def save_run(folder, args, rows, net=None):
 def load_model(path):
     """(state_dict, args) of a run that has ended: path is its model.pt, and args.json lies beside it."""
     remedy = 'to train a net: python repro.py'
-    about = os.path.join(os.path.dirname(path), 'args.json')
-    return load_file(path, tensors, remedy), load_file(about, json.loads, remedy)
+    return load(path, remedy), load(os.path.join(os.path.dirname(path), 'args.json'), remedy)

@@ -147,17 +147,14 @@ def append(path, columns, fields=()):
 
 def run_all(work, jobs, path, key, values, words, threads=False, workers=None, cluster=None):
     """
-    The rows of jobs, in their order: from the file at path, or run now and added to it.
+    The rows of jobs, in their order: from the file at path, or run now and added to it, so that the same command goes
+    on where one ended. A job that fails is reported; the others go on, and then the script ends with status 1.
 
     work: a function of a module, so that other processes find it by its name. It loads its digits itself, from data/. A
     run that diverged is a row too, with NaN for all numbers but seconds (None for what is not measured).
-
-    threads: whether work may run in threads of this process, because it releases the interpreter lock and draws from no
-    global generator; otherwise it runs in processes. workers: how many at a time (default: one a core), each with one
-    PyTorch thread. cluster: the address of a Dask scheduler, to run there instead.
-
-    A job that fails is reported; the others go on, and then the script ends with status 1. If a process dies, it ends
-    at once. The same command goes on from there.
+    threads: work runs in threads of this process, as it releases the interpreter lock and draws from no global
+    generator; otherwise in processes. workers: how many at a time (default: one a core), each with one PyTorch thread.
+    cluster: the address of a Dask scheduler, to run there instead.
     """
     columns, run_of, failed = (*key, *values), operator.itemgetter(*key), 0
     jobs = {run_of(job): job for job in jobs}                            # a job that is given twice is one
@@ -204,7 +201,7 @@ def attempt(work, job, columns, scripts=None):
     """
     torch.set_num_threads(1)
     try:
-        if scripts not in (None, version()):
+        if scripts and scripts != version():
             fail('a worker has other scripts, or older ones; start it anew')
         with ONE if scripts else contextlib.nullcontext():
             row = job | work(**job)
