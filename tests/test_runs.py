@@ -174,6 +174,13 @@ def test_readers_refuse_a_cut_off_line(tmp_path, capsys):
     assert 'its last line is cut off' in message(capsys, runs.read_rows, str(path), *LAYOUT)
 
 
+def test_a_table_that_excel_wrote_is_read(tmp_path):
+    (tmp_path / 'a.csv').write_text(GOOD)
+    (tmp_path / 'excel.csv').write_bytes(b'\xef\xbb\xbf' + GOOD.replace('\n', '\r\n').encode())
+    assert (runs.read_rows(str(tmp_path / 'excel.csv'), *LAYOUT) == runs.read_rows(str(tmp_path / 'a.csv'), *LAYOUT)
+            != [])
+
+
 def test_files_joined_by_cat(tmp_path):
     run(tmp_path / 'a.csv', 3)
     run(tmp_path / 'b.csv', 5)          # three runs are in both, alike but for their seconds

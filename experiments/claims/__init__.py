@@ -46,7 +46,6 @@ CLAIMS = {one.number: one for one in (
 KEY = ('claim', 'setting', 'settings', 'dataset', 'seed')
 VALUES = (*RESULTS, 'seconds', 'curves')
 WORDS = ('setting', 'settings', 'dataset', 'curves')
-VERDICTS = HOLDS, PART, NOT, OPEN, TO_RUN
 
 
 def jobs_of(number, rows, dataset, seeds):
@@ -84,11 +83,8 @@ def tables():
     judged = judgments(committed())
     lines = [[claim.number, f'{claim.words} ({claim.section})', measured.replace('+-', '±'), words]
              for claim, (measured, _, words) in judged.items()]
-    told = {claim: claim.surprise and verdict != TO_RUN for claim, (_, verdict, _) in judged.items()}
-    front = [f'- {claim.words} ({claim.number}): {words}' for claim, (*_, words) in judged.items() if told[claim]]
-    rest = {claim.number: verdict for claim, (_, verdict, _) in judged.items() if verdict and not told[claim]}
-    front.append('- the others: ' + '; '.join(f'{verdict} ({", ".join(str(n) for n in rest if rest[n] == verdict)})'
-                                              for verdict in sorted(set(rest.values()), key=VERDICTS.index)))
+    front = [f'- {claim.words}: {words}' for claim, (_, verdict, words) in judged.items()
+             if claim.surprise and verdict != TO_RUN]
     return {'claims': markdown.table(['', 'claim (section)', 'measured', 'verdict'], lines, '---'),
             'claims_front': '\n'.join(front)}
 
