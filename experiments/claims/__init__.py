@@ -31,7 +31,7 @@ import textwrap
 
 from experiments import markdown
 from experiments.claims import answers, constraints, gradient, kernels, newton, speed, units
-from experiments.claims.claim import HOLDS, NOT, OPEN, PART, TO_RUN, found_in, text
+from experiments.claims.claim import TO_RUN, found_in, text
 from repro import RESULTS
 from support import files, runs
 
