@@ -254,10 +254,16 @@ def on_cluster(address):
         client = Client(address, timeout=10)
     except Exception as e:              # OSError, TimeoutError, ValueError for what is no address
         fail(f'no Dask scheduler answers at {address} ({type(e).__name__}); {start}')
+    ended = threading.Event()
+
+    def watch():
+        while not ended.wait(3):
+            with contextlib.suppress(OSError):   # the scheduler ends while it is asked: the futures say so
+                if client.status == 'running' and not client.nthreads():
+                    warn(f'the scheduler at {address} has no worker; {start}')
+    threading.Thread(target=watch, daemon=True).start()
     try:
-        if not client.nthreads():
-            warn(f'the scheduler at {address} has no worker yet; {start}')
-            client.wait_for_workers(1)
+        client.wait_for_workers(1)
         client.run_on_scheduler(exec, 'import support.runs')
         client.run(exec, 'import support.runs')
         submit = client.get_executor(pure=False).submit
@@ -265,6 +271,7 @@ def on_cluster(address):
     except ImportError as e:
         fail(f'the cluster at {address} does not find the scripts ({e}); {start}')
     finally:
+        ended.set()
         client.close(timeout=2)
         logging.disable(logging.NOTSET)
 
