@@ -90,9 +90,9 @@ def tables():
 
 
 def pictures():
-    """{name of a file in results/: a function that gives its bytes}. The functions raise markdown.Missing."""
-    return {f'claim_{number}.png': functools.partial(lambda claim: claim.picture(found_in(committed(), claim)), claim)
-            for number, claim in CLAIMS.items() if claim.picture}
+    """{name of a file in results/: a function that gives its bytes}, of the claims that have their runs."""
+    return {f'claim_{claim.number}.png': functools.partial(claim.picture, found_in(committed(), claim))
+            for claim, (_, verdict, _) in judgments(committed()).items() if claim.picture and verdict != TO_RUN}
 
 
 def shown(judged):
