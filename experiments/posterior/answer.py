@@ -180,7 +180,7 @@ BLOCKS = {
 @functools.cache
 def tables():
     """
-    {mark in a README: its text}. They take a minute, so they are kept in results/posterior.json with a hash of what
+    {mark in a README: its text}. They take two minutes, so they are kept in results/posterior.json with a hash of what
     they are made of, and made anew when that has changed.
     """
     path = results('posterior.json')
@@ -239,7 +239,7 @@ def draw_posterior(bins=8):
                 shares = ([mass(w, c[name] == value) for value in values] if options else
                           np.histogram(c[name], edges, weights=w.sum(0))[0])
                 ax.bar(np.arange(len(shares)) + offset, shares, width, color=color, label=label)
-        ax.set_title(title, fontsize=8)
+        ax.set_title(title, fontsize=8, wrap=True)
         ax.tick_params(axis='y', labelsize=8)
         ax.grid(axis='x', visible=False)
     fig.supylabel('probability', fontsize=9)
