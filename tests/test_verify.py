@@ -1,7 +1,7 @@
 """experiments/verify.py: rows run again."""
 import pytest
 
-from conftest import call, refused
+from conftest import REPO, call, refused
 from experiments import compare, verify
 
 
@@ -32,3 +32,10 @@ def test_rows_whose_digits_are_not_there_are_counted(rows):
     said = call(verify, rows / 'results' / 'compare.csv', cwd=rows)
     assert said.status == 0
     assert said.out.splitlines() == ['3 rows were left out, as data/usps is not there', '0 of 0 rows equal']
+
+
+@pytest.mark.parametrize('name', verify.ROOMS)
+def test_each_committed_table_has_rows_that_its_room_can_run_again(name):
+    room = verify.ROOMS[name]
+    rows = room.read(REPO / 'results' / name)
+    assert rows and callable(room.one_run) and {*room.KEY, *room.VALUES} <= rows[0].keys()

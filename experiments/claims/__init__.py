@@ -73,9 +73,14 @@ def judgments(rows, numbers=CLAIMS):
     return {CLAIMS[number]: CLAIMS[number].judge(found_in(rows, CLAIMS[number])) for number in sorted(numbers)}
 
 
+def read(path):
+    """The rows of a file of runs."""
+    return runs.read_rows(path, KEY, VALUES, WORDS)
+
+
 @functools.cache
 def committed():
-    return runs.read_rows(markdown.results('claims.csv'), KEY, VALUES, WORDS)
+    return read(markdown.results('claims.csv'))
 
 
 def tables():
