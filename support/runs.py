@@ -17,6 +17,7 @@ import math
 import multiprocessing
 import operator
 import os
+import re
 import signal
 import statistics
 import sys
@@ -91,7 +92,8 @@ def read_rows(path, key, values, words, remedy='results/README.md has the comman
                 continue
             if None in fields or None in fields.values():                # as DictReader has it
                 raise ValueError(f'it has not {len(columns)} fields')
-            row = {name: field if name in words else number(name, field) for name, field in fields.items()}
+            row = {name: field if name in words else number(name, field, name in values)
+                   for name, field in fields.items()}
             other = rows.setdefault(run_of(row), row)
             if any(str(row[name]) != str(other[name]) for name in values if name != 'seconds'):  # str: NaN is NaN
                 raise ValueError('another result than in a line before, of the same run')
@@ -100,14 +102,13 @@ def read_rows(path, key, values, words, remedy='results/README.md has the comman
     return list(rows.values())
 
 
-def number(name, field):
-    """A field as a number; None, not measured, if it is empty; NaN of a run that diverged."""
-    if field == '':
-        return None
-    try:
-        return int(field) if field.lstrip('-').isdigit() else float(field)
-    except ValueError:
-        raise ValueError(f'{name} is {field[:20]!r}, not a number') from None
+def number(name, field, measured):
+    """A field as a number; of what was measured it may be None, not measured, or NaN, of a run that diverged."""
+    if measured and field in ('', 'nan'):
+        return math.nan if field else None
+    if not re.fullmatch(r'-?[0-9]{1,20}(\.[0-9]{1,20})?(e[-+]?[0-9]{1,2})?', field):
+        raise ValueError(f'{name} is {field[:20]!r}, not a number')
+    return int(field) if field.lstrip('-').isdigit() else float(field)
 
 
 def csv_line(fields):

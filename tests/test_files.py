@@ -67,10 +67,11 @@ def test_files_that_are_not_digits(damage, name, tiny):
     assert not (tiny / 'out').exists()
 
 
-def test_other_digits_than_prepro_wrote(tiny):
+@pytest.mark.parametrize('other', [lambda X, Y: (-X, Y), lambda X, Y: {'H1w': X, 'H1b': X, 'outb': Y}],
+                         ids=['inverted', 'a model'])
+def test_other_digits_than_prepro_wrote(other, tiny):
     path = tiny / 'data' / TINY / 'train1989.pt'
-    X, Y = torch.load(path)
-    torch.save((-X, Y), path)
+    torch.save(other(*torch.load(path)), path)
     refused(train_on(TINY, tiny), 'repro.py', f'data/{TINY} holds other digits', REMEDY)
     assert not (tiny / 'out').exists()
 
