@@ -10,7 +10,6 @@ from scipy import stats
 
 import repro
 from experiments.claims import nets
-
 from experiments.markdown import Missing
 from repro import RESULTS
 from support import backprop, runs

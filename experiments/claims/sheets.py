@@ -10,6 +10,7 @@ import os
 import torch
 
 import repro
+from experiments.compare import trained
 from experiments.style import bare, plt
 from support import cli, files
 from support.engine import faster
@@ -19,9 +20,7 @@ def sample():
     """([number of a test digit], [whether it is a mistake]): as many mistakes as the paper had, and as many others."""
     splits, recipe = files.load_digits('usps'), repro.RECIPES['paper']
     X, Y = splits['test']
-    net = repro.build(recipe, seed=0)
-    for _ in repro.train(net, *splits['train'], **recipe['training']):
-        pass
+    net, _ = trained(recipe, *splits['train'], seed=0)
     wrong = faster('outputs', repro.outputs, net, X[:3])(net, X).argmax(1) != Y.argmax(1)
     g = torch.Generator().manual_seed(0)
     numbers = [which.nonzero().flatten() for which in (wrong, ~wrong)]
