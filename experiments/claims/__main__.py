@@ -27,7 +27,11 @@ def main():
     while jobs != before:               # the best rate, and what is run at it, is known once its grid has run
         rows, before = runs.run_all(claims.one_run, jobs, args.out, KEY, VALUES, WORDS, threads=True,
                                     workers=args.jobs, cluster=args.cluster), jobs
-        jobs = [job for number in numbers for job in claims.jobs_of(number, rows, args.dataset, args.seeds)]
+        jobs = [job for number in numbers if not CLAIMS[number].alone
+                for job in claims.jobs_of(number, rows, args.dataset, args.seeds)]
+    timed = [job for number in numbers if CLAIMS[number].alone
+             for job in claims.jobs_of(number, rows, args.dataset, args.seeds)]
+    rows += runs.run_all(claims.one_run, timed, args.out, KEY, VALUES, WORDS, threads=True, workers=1)
     print(claims.shown(claims.judgments(rows, numbers)))
 
 

@@ -31,6 +31,7 @@ class Claim:
     settings = {}           # {key: settings of a run}. A key is data, such as ('newton', 0.01)
     grids = []              # lists of keys that differ in the rate: the best of each is run on all seeds
     seeds = 30              # how many of its own, from 100 times its number on
+    alone = False           # whether its runs are timed: one at a time, after all others
     surprise = False        # whether it is on the front page
     before = None           # the verdict by the rule that was amended
     picture = None          # or a method picture(found) -> the bytes of results/claim_N.png. Raises Missing

@@ -22,7 +22,7 @@ class Speed(Claim):
     """
     number, section = 14, '5'
     words = '"more than 30" normalized digits a second; 10 to 12 from camera to class'
-    seeds = 5
+    seeds, alone = 5, True
     settings = {'normalized': {'photograph': False, 'digits': 500}, 'photograph': {'photograph': True, 'digits': 50}}
 
     def measure(self, settings, splits, seed):
