@@ -9,7 +9,7 @@ from PIL import Image
 
 import repro
 from experiments import predict
-from experiments.claims.claim import PAPER, Claim, curves
+from experiments.claims.claim import PAPER, Claim, values
 from support.engine import faster
 
 
@@ -26,7 +26,7 @@ class Speed(Claim):
     settings = {'normalized': {'photograph': False, 'digits': 500}, 'photograph': {'photograph': True, 'digits': 50}}
 
     def measure(self, settings, splits, seed):
-        """A row's values: digits a second."""
+        """A row's values: seconds a digit."""
         X = splits['test'][0][:settings['digits']]
         net = repro.build(PAPER, seed)
         outputs = faster('outputs', repro.outputs, net, X[:3])
@@ -46,11 +46,11 @@ class Speed(Claim):
             start = time.perf_counter()
             for n in range(len(X)):
                 classify(n)
-            seconds = time.perf_counter() - start
-        return dict.fromkeys(repro.RESULTS) | {'seconds': seconds}, {'a_second': [len(X) / seconds]}
+            seconds = (time.perf_counter() - start) / len(X)
+        return dict.fromkeys(repro.RESULTS) | {'seconds': seconds}, {}
 
     def verdict(self, found):
-        normalized, photograph = (statistics.fmean(rate for [rate] in curves(found[key], 'a_second'))
+        normalized, photograph = (statistics.fmean(1 / seconds for seconds in values(found[key], 'seconds'))
                                   for key in self.settings)
         return (f'{normalized:,.0f} normalized digits a second, {photograph:,.0f} from picture files',
                 {'more than 30 normalized digits': normalized > 30,
