@@ -1,8 +1,7 @@
 """
 The engine: repro.py's train_pass, outputs and curvature as one function over arrays, laid out for a processor's vector
-registers and compiled by numba. It is over 100 times as fast as PyTorch's loop, and its bits are the same on every
-x86-64 processor with AVX2 and FMA and on 64-bit ARM. To learn how the net is trained, read repro.py, which compares the
-two before it uses this one. For a layer with inputs x, weights w, biases b, and the layer's unit p of map m:
+registers and compiled by numba; results/engine.md says how fast it is, and why its bits are the same on every machine.
+To learn how the net is trained, read repro.py. For a layer with inputs x, weights w, biases b, and its unit p of map m:
 
     s[m,p] = sum over k of w[m,k] x[p,k] + b[m,p]       its weighted sum
     y[m,p] = A tanh(S s[m,p])                           its output, "squashed"
@@ -43,8 +42,6 @@ try:
     from numba.core import cgutils
 except Exception as e:                  # numba has errors of its own for a Python or a NumPy that it does not know
     raise ImportError(f'{(str(e) or type(e).__name__).splitlines()[0]}; pip install -U numba') from None
-if numba.config.DISABLE_JIT:
-    raise ImportError('NUMBA_DISABLE_JIT is set; unset it')
 features = numba.config.CPU_FEATURES or llvm.get_host_cpu_features().flatten()
 if '+avx512f' in features and not numba.config.CPU_FEATURES:             # left alone LLVM uses registers of 8, not 16
     numba.config.CPU_FEATURES = features + ',-prefer-256-bit'

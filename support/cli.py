@@ -1,4 +1,4 @@
-"""The shell's side of a script: how it ends, what its arguments may be, and its progress bar."""
+"""The shell's side of a script: how it ends, its progress bar, and what its arguments may be."""
 import argparse
 import contextlib
 import functools
@@ -53,8 +53,17 @@ def run(main):
     sys.exit(status)
 
 
+def progress(iterable, **options):
+    """A loop with tqdm's progress bar, on a terminal only; no bar where tqdm is not installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return iterable
+    return tqdm(iterable, disable=None, **options)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
-# argparse types
+# arguments
 
 def checked(kind, low, high, what):
     """An argparse type: a number of this kind, low <= number <= high."""
@@ -97,15 +106,3 @@ def parser(description, **options):
     """An ArgumentParser that shows a script's docstring as it stands."""
     return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
                                    **options)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# progress
-
-def progress(iterable, **options):
-    """A loop with tqdm's progress bar, on a terminal only; no bar where tqdm is not installed."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return iterable
-    return tqdm(iterable, disable=None, **options)

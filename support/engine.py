@@ -28,14 +28,9 @@ def faster(name, read, net, *arguments):
         cli.warn(f'PyTorch alone trains, over 100 times slower: {missing}')
         return read
     functions = chosen.setdefault(net, {})
-    if name not in functions or name == 'train_pass':                    # its rates, and what is frozen, may be others
-        functions[name] = compared(name, read, net, *arguments)
-    return functions[name]
-
-
-def compared(name, read, net, *arguments):
-    """faster, decided now."""
-    start = [p.detach() for p in net.parameters()] if name == 'train_pass' else itertools.repeat(torch.tensor(0.0))
+    if name in functions and name != 'train_pass':                       # its rates, and what is frozen, may be others
+        return functions[name]
+    start = [p.detach() for p in net.parameters()] if name == 'train_pass' else itertools.repeat(0.0)
 
     def trial(function):
         twin = copy.deepcopy(net)
@@ -48,12 +43,13 @@ def compared(name, read, net, *arguments):
     def same(a, b, start):
         """Whether results differ by 1e-4 of the change, or some units in the last place, at most; or are not finite."""
         return (a - b).norm() <= 1e-4 * (a - start).norm() + 3e-7 * a.norm() or not (a.norm() + b.norm()).isfinite()
-    expected, reason = trial(read), ''
+    functions[name], expected, reason = read, trial(read), ''
     try:
         if all(map(same, expected, trial(getattr(backprop, name)), start)):
-            return getattr(backprop, name)
+            functions[name] = getattr(backprop, name)
     except Exception as e:              # a net with other layers, say
         reason = f' ({type(e).__name__}: {e})'
-    cli.warn(f'{name} of this {type(net).__name__} is not what support/backprop.py computes{reason}: PyTorch computes '
-             'it, over 100 times slower')
-    return read
+    if functions[name] is read:
+        cli.warn(f'{name} of this {type(net).__name__} is not what support/backprop.py computes{reason}: PyTorch '
+                 'computes it, over 100 times slower')
+    return functions[name]

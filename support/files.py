@@ -117,8 +117,7 @@ def save_digits(dataset, splits):
         fail(f'these are not the digits of {dataset} to the last bit: PyTorch {torch.__version__} resizes them '
              'otherwise on this processor; one with AVX2, or of 64-bit ARM, gives the known bits')
     about = digits_path(dataset, 'digits.json')
-    writable(os.path.dirname(about))
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         os.remove(about)
     for split, XY in splits.items():
         save(digits_path(dataset, f'{split}1989.pt'), XY)

@@ -37,9 +37,6 @@ from support.cli import fail, warn
 AGAIN = 'the rows before are kept: run the same command again'
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# what all scripts of many runs share
-
 def add_arguments(parser, out):
     """The arguments --jobs, --cluster and --out (default: out); hand them to run_all as workers, cluster and path."""
     where = parser.add_mutually_exclusive_group()
@@ -131,14 +128,14 @@ def lock(path):
         fail(f'cannot write {path}: {e.strerror}; name another with --out')
 
 
-def append(path, columns, fields=()):
-    """Add a row, to a new file after its header. A last line that was cut off goes."""
+def append(path, columns, row=None):
+    """Add a row, a dict, to a new file after its header. A last line that was cut off goes."""
     try:
         with open(path, 'a+b') as f:
             f.seek(0)
             whole = f.read().rfind(b'\n') + 1
             f.truncate(whole)
-            f.write((b'' if whole else csv_line(columns)) + (csv_line(fields) if fields else b''))
+            f.write((b'' if whole else csv_line(columns)) + (csv_line(row[name] for name in columns) if row else b''))
     except OSError as e:
         fail(f'cannot write {path}: {e.strerror}; {AGAIN}')
 
@@ -175,11 +172,11 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
         pool = on_cluster(cluster) if cluster else on_this_machine(workers or joblib.cpu_count(), threads)
         with pool as submit, tqdm(total=len(todo), unit='run', disable=None) as bar:             # on a terminal only
             handler = signal.signal(signal.SIGINT, signal.SIG_IGN)       # a process that starts here inherits it
-            futures = [submit(work, job, columns) for job in todo]
+            futures = [submit(work, job) for job in todo]
             signal.signal(signal.SIGINT, handler)
             for future in as_completed(futures):
                 try:
-                    fields, error = future.result()
+                    row, error = future.result()
                 except Exception as e:
                     fail(f'a process was killed, perhaps as memory ran out, or is out of reach: {one_line(e)}; {AGAIN}')
                 if error:
@@ -187,7 +184,7 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
                     bar.clear()
                     warn(error)
                 else:
-                    append(path, columns, fields)
+                    append(path, columns, row)
                     bar.update()
     if failed:
         fail(f'{failed} of {len(jobs)} runs failed; the others are in {path}; the same command tries these again')
@@ -195,18 +192,17 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
     return [done[run] for run in jobs]
 
 
-def attempt(work, job, columns, scripts=None):
+def attempt(work, job, scripts=None):
     """
-    (the fields of a job's row, None), or (None, a line that says what went wrong). scripts: version() of those who ask
-    a cluster, whose workers run one job at a time, however many threads they have.
+    (a job's row, None), or (None, a line that says what went wrong). scripts: version() of those who ask a cluster,
+    whose workers run one job at a time, however many threads they have.
     """
     torch.set_num_threads(1)
     try:
         if scripts and scripts != version():
             fail('a worker has other scripts, or older ones; start it anew')
         with ONE if scripts else contextlib.nullcontext():
-            row = job | work(**job)
-        return [row[name] for name in columns], None
+            return job | work(**job), None
     except BaseException as e:          # SystemExit too, which would end a Dask worker
         return None, f'{" ".join(f"{name}={value}" for name, value in job.items())}: {one_line(e)}'
 
@@ -224,7 +220,7 @@ def one_line(e):
 
 @contextlib.contextmanager
 def on_this_machine(workers, threads):
-    """submit(work, job, columns) -> future of attempt's result; workers at a time. If the script ends, they do."""
+    """submit(work, job) -> future of attempt's result; so many workers at a time. If the script ends, they do."""
     others = multiprocessing.active_children()
     pool = (ThreadPoolExecutor(workers) if threads else
             ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), initializer=begin_process))
@@ -239,8 +235,7 @@ def on_this_machine(workers, threads):
 
 
 def begin_process():
-    """A process of the pool leaves Ctrl-C to its parent, and ends when that does, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A process of the pool ends when its parent does, however that ends."""
     threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
 
 
@@ -268,7 +263,7 @@ def on_cluster(address):
         client.run_on_scheduler(exec, 'import support.runs')
         client.run(exec, 'import support.runs')
         submit = client.get_executor(pure=False).submit
-        yield lambda work, job, columns: submit(attempt, importable(work), job, columns, version())
+        yield lambda work, job: submit(attempt, importable(work), job, version())
     except ImportError as e:
         fail(f'the cluster at {address} does not find the scripts ({e}); {start}')
     finally:

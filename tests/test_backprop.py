@@ -54,25 +54,20 @@ def rates_of(net, rate):
     return dict.fromkeys(dict(net.named_parameters()), rate)
 
 
-def test_gradients_are_autograds_and_finite_differences(net):
+def test_gradients_are_finite_differences(net):
     X, T = random_patterns(1)
-    exact = copy.deepcopy(net).double()
-    exact.cost(exact(X.double()), T.double()).backward()
-    before = copy.deepcopy(net.state_dict())
+    exact = copy.deepcopy(net).double().requires_grad_(False)
     assert backprop.train_pass(net, X, T, rates_of(net, 1.0), [0]) == 1
     g = torch.Generator().manual_seed(0)
-    for name, p in exact.named_parameters():
-        found = (before[name].double() - net.state_dict()[name].double())            # w - (w - gradient)
-        assert p.grad.abs().max() > 0
-        assert (found - p.grad).abs().max() <= 2e-5 * p.grad.abs().max() + 2.4e-7, name
+    for (name, p), q in zip(exact.named_parameters(), net.state_dict().values()):
         index = tuple(int(torch.randint(n, (1,), generator=g)) for n in p.shape)
-        with torch.no_grad():
-            costs = []
-            for h in (1e-5, -2e-5):
-                p[index] += h
-                costs.append(float(exact.cost(exact(X.double()), T.double())))
-            p[index] += 1e-5
-        assert float(found[index]) == pytest.approx((costs[0] - costs[1]) / 2e-5, rel=1e-3, abs=5e-7), name
+        w, costs = float(p[index]), []
+        for step in 1e-5, -1e-5:
+            p[index] = w + step
+            costs.append(float(exact.cost(exact(X.double()), T.double())))
+        p[index] = w
+        found = w - float(q[index])     # w - (w - gradient)
+        assert found == pytest.approx((costs[0] - costs[1]) / 2e-5, rel=1e-3, abs=5e-7), name
 
 
 @pytest.mark.parametrize('engine', [backprop, repro])
@@ -231,10 +226,3 @@ def test_where_compiled_code_cannot_be_kept_it_runs_all_the_same(tmp_path):
     found, counts, _ = process(tmp_path, NUMBA_CACHE_DIR=nowhere, HOME=nowhere, XDG_CACHE_HOME=nowhere,
                                NUMBA_CACHE_LOCATOR_CLASSES='UserProvidedCacheLocator')
     assert (found, counts) == (SHA256, (1, 0))
-
-
-@pytest.mark.slow
-def test_where_numba_is_switched_off_the_import_says_so_in_a_line():
-    p = subprocess.run([sys.executable, '-c', 'from support import backprop'], cwd=REPO, capture_output=True, text=True,
-                       env={**os.environ, 'NUMBA_DISABLE_JIT': '1'})
-    assert p.stderr.splitlines()[-1].startswith('ImportError: NUMBA_DISABLE_JIT is set')

@@ -31,11 +31,6 @@ def test_status_and_lines(body, status, out, err, tmp_path):
     assert time.monotonic() - start < 30                                 # no thread is waited for
 
 
-def test_a_script_warns_once(capsys):
-    cli.warn('slow'), cli.warn('slow')
-    assert capsys.readouterr().err.count('slow') == 1
-
-
 def test_experiments_without_their_packages(tmp_path):
     (tmp_path / 'script.py').write_text("""\
 import importlib.util, runpy, sys
