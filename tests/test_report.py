@@ -140,7 +140,7 @@ def test_a_mark_without_its_end_is_one_line_and_nothing_is_written(page, tmp_pat
 
 
 def test_runs_that_are_missing_are_named_and_what_is_made_of_them_stays(monkeypatch):
-    monkeypatch.setattr(compare, 'committed', functools.cache(lambda *layout: []))
+    monkeypatch.setattr(compare, 'committed', functools.cache(lambda path: []))
     said = call(report, '--check', cwd=REPO)
     assert said.status == 0 and len(said.err) == 1 and 'two runs of paper on usps' in said.err[0]
     assert all((REPO / page).read_text(encoding='utf-8') == text for page, text in PAGES.items())
