@@ -37,21 +37,16 @@ PAGES = 'README.md', 'NOTES.md', os.path.join('results', 'README.md')
 ROOMS = paper, samples, answer, claims, ladder, trials, speed, reading, architecture
 
 
-def parts(room, kind):
-    """A room's tables or pictures; it may have none."""
-    return getattr(room, kind, dict)()
-
-
 def complete():
     """({mark: text}, {file name: draw} of the rooms that have all their runs, [what the others lack])."""
     texts, drawings, lacking = {}, {}, []
     for room in ROOMS:
         try:
-            texts |= parts(room, 'tables')
+            texts |= getattr(room, 'tables', dict)()
         except Missing as e:
             lacking.append(str(e))
         else:
-            drawings |= parts(room, 'pictures')
+            drawings |= getattr(room, 'pictures', dict)()
     return texts, drawings, lacking
 
 
@@ -93,13 +88,12 @@ def main():
     parser.add_argument('pictures', nargs='*', metavar='PICTURE', help='draw these; pages and others are left alone')
     parser.add_argument('--check', action='store_true', help='write nothing; status 1 if a page or a picture is old')
     args = parser.parse_args()
-    every = {name: draw for room in ROOMS for name, draw in parts(room, 'pictures').items()}
-    chosen = [f'{name.removesuffix(".png")}.png' for name in args.pictures if name != 'all']
+    every = {name: draw for room in ROOMS
+             for name, draw in getattr(room, 'pictures', dict)().items()}
+    chosen = list(every) if 'all' in args.pictures else [f'{name.removesuffix(".png")}.png' for name in args.pictures]
     for name in chosen:
         if name not in every:
             parser.error(f'there is no picture {name}; there are {", ".join(every)}')
-    if 'all' in args.pictures:
-        chosen = every
     if not args.pictures:
         texts, drawings, lacking = complete()
         if lacking:

@@ -79,12 +79,9 @@ def name_ends(ax, ends, gap=0.06):
 def mosaic(images, columns, gap, empty):
     """Images (n, h, w) laid out row by row on a sheet, with `gap` pixels of value `empty` around each."""
     n, h, w = images.shape
-    rows = -(-n // columns)
-    sheet = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap), empty, np.float32)
-    for i, image in enumerate(images):
-        y, x = gap + i // columns * (h + gap), gap + i % columns * (w + gap)
-        sheet[y:y + h, x:x + w] = image
-    return sheet
+    tiles = np.pad(np.float32(images), ((0, -n % columns), (gap, 0), (gap, 0)), constant_values=empty)
+    sheet = tiles.reshape(-1, columns, h + gap, w + gap).swapaxes(1, 2).reshape(-1, columns * (w + gap))
+    return np.pad(sheet, ((0, gap), (0, gap)), constant_values=empty)
 
 
 def maps(ax, images, columns, most):

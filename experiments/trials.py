@@ -23,6 +23,7 @@ import textwrap
 from dataclasses import asdict, replace
 
 import torch
+from scipy import stats
 
 import modern
 from experiments import ladder
@@ -75,11 +76,6 @@ def tables():
     return {f'tried_{dataset}': tried(dataset) for dataset in ('mnist', 'usps')}
 
 
-def compared_with(trial):
-    """The trial with which another is compared; a rung's own trial is under itself."""
-    return trial[:6] if trial.startswith('rung') else 'rung 8' if trial.startswith('distill') else 'rung 7'
-
-
 def tried(dataset):
     """The trials on all folds: rungs against those below, other settings under their rung."""
     by_fold, lines = {}, []
@@ -89,13 +85,14 @@ def tried(dataset):
     complete = {name: [of[fold] for fold in sorted(of)] for name, of in by_fold.items() if len(of) == FOLDS}
     if not complete:
         raise Missing(f'trials on {dataset}')
-    for name, folds in sorted(complete.items(), key=lambda item: (
-            compared_with(item[0]), item[0] != compared_with(item[0]), item[0])):
-        is_rung = name == compared_with(name)
-        base = complete.get(f'rung {int(name[5]) - 1}' if is_rung else compared_with(name))
+    rung = {name: name[:6] if name.startswith('rung') else 'rung 8' if name.startswith('distill') else 'rung 7'
+            for name in complete}       # a rung's own trial is under itself
+    for name, folds in sorted(complete.items(), key=lambda item: (rung[item[0]], item[0] != rung[item[0]], item[0])):
+        is_rung = name == rung[name]
+        base = complete.get(f'rung {int(name[5]) - 1}' if is_rung else rung[name])
         d = [row['misses'] - other['misses'] for row, other in zip(folds, base)] if base else []
         lines.append([f'**{name}**' if is_rung else name, f'{sum(row["misses"] for row in folds):.0f}',
-                      f'{statistics.fmean(d):+.1f} ± {statistics.stdev(d) / len(d)**0.5:.1f}' if d else '',
+                      f'{statistics.fmean(d):+.1f} ± {stats.sem(d):.1f}' if d else '',
                       f'{mean(folds, "loss"):.4f}', f'{mean(folds, "distorted_error"):.2f}'])
     return table(['', 'misses', 'a fold, change ± standard error', 'cross-entropy', 'wrong of distorted, %'], lines)
 
@@ -113,12 +110,10 @@ def main():
                         help=f'also the seeds (default: 0-{FOLDS - 1})')
     runs.add_arguments(parser, OUT)
     args = parser.parse_args()
-    for name in args.trials:
-        if not fnmatch.filter(known, name):
-            parser.error(f'no trial is called {name}; there are {", ".join(known)}')
+    names = dict.fromkeys(name for pattern in args.trials for name in fnmatch.filter(known, pattern) or parser.error(
+        f'no trial is called {pattern}; there are {", ".join(known)}'))
     if max(args.folds) >= FOLDS:
         parser.error(f'--folds: there are 0 to {FOLDS - 1}')
-    names = [name for name in known if any(fnmatch.fnmatchcase(name, pattern) for pattern in args.trials)]
     files.load_digits(args.dataset)     # ends here if it is not there
     jobs = [dict(zip(KEY, (args.dataset, name, ladder.fingerprint(known[name]), fold)))
             for name in names for fold in args.folds]
