@@ -8,11 +8,10 @@ A trial is a rung with some settings changed. It trains on four blocks of
 consecutive training digits and is measured on the fifth: usps comes zip code by
 zip code, so that a writer's digits mostly stay together. Misses are few; the
 mean cross-entropy, and the error on ten distorted copies, separate settings
-better. results/modern_trials.csv has a row for each trial and fold, with all
-its settings; a trial is not run twice. It also has what is no longer in the
-list below: sharpness-aware steps, mixup and averaged weights (code of commit
-bbf16cc), SiLU, 300 passes, other rates; results/modern_trials_before.csv has
-the trials of the ladder before this one.
+better. results/modern_trials.csv also has what is no longer in the list below:
+sharpness-aware steps, mixup and averaged weights (code of commit bbf16cc), SiLU,
+300 passes, other rates; modern_trials_before.csv has the trials of the ladder
+before this one.
 """
 import fnmatch
 import json
@@ -60,10 +59,9 @@ def one_run(dataset, trial, settings, fold):
     """A row's VALUES. The fold is the seed as well."""
     r, (train, (X, Y)) = trials()[trial], digits(dataset, fold)
     net, row = ladder.measured(r, train, (X, Y), fold)
-    errors = [math.nan]
-    if net:
-        torch.manual_seed(0)            # the same ten copies for all trials
-        errors = [modern.measure(net, modern.distort(X, **modern.rung(6).distortions), Y)['error'] for _ in range(10)]
+    torch.manual_seed(0)                # the same ten copies for all trials
+    errors = [modern.measure(net, modern.distort(X, **modern.rung(6).distortions), Y)['error'] if net else math.nan
+              for _ in range(10)]
     row |= {'distorted_error': statistics.fmean(errors), 'teacher_seconds': None,
             'recipe': json.dumps(asdict(r), sort_keys=True)}
     return {key: row[key] for key in VALUES}
@@ -110,10 +108,12 @@ def main():
                         help=f'also the seeds (default: 0-{FOLDS - 1})')
     runs.add_arguments(parser, OUT)
     args = parser.parse_args()
-    names = dict.fromkeys(name for pattern in args.trials for name in fnmatch.filter(known, pattern) or parser.error(
-        f'no trial is called {pattern}; there are {", ".join(known)}'))
+    for name in args.trials:
+        if not fnmatch.filter(known, name):
+            parser.error(f'no trial is called {name}; there are {", ".join(known)}')
     if max(args.folds) >= FOLDS:
         parser.error(f'--folds: there are 0 to {FOLDS - 1}')
+    names = [name for name in known if any(fnmatch.fnmatchcase(name, pattern) for pattern in args.trials)]
     files.load_digits(args.dataset)     # ends here if it is not there
     jobs = [dict(zip(KEY, (args.dataset, name, ladder.fingerprint(known[name]), fold)))
             for name in names for fold in args.folds]
