@@ -26,9 +26,7 @@ from repro import KARPATHY2022, PAPER, PAPER_FC40, PASSES, RESULTS
 from support import cli, files, runs
 from support.engine import faster
 
-# ---------------------------------------------------------------------------------------------------------------------
 # connection tables, for "a scheme that will not be described here"
-
 CYCLIC = [[(m + i) % 12 for i in range(8)] for m in range(12)]           # neighbors share 7; the runs of LeNet-5 (1998)
 SPREAD = [[a for a in range(12) if (a - m) % 12 not in (0, 1, 4, 6)] for m in range(12)]     # any two share 5 or 6
 

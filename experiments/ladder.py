@@ -66,9 +66,6 @@ def fingerprint(r):
     return runs.fingerprint(asdict(r))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Runs
-
 def measured(r, digits, test, seed):
     """
     Train with Settings r on digits, (X, Y), and measure on test, (X, Y): (the net, {all VALUES but others}). If
@@ -111,9 +108,6 @@ def in_minibatches(row):
     """Whether PyTorch trained the net of a row: its bits are then not the same everywhere."""
     return row['rung'] not in ('0', '1')
 
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Tables and picture, for report.py
 
 def tables():
     return {'ladder': front(), 'ladder_front': front_line(),

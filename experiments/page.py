@@ -44,10 +44,7 @@ SOURCES = {'karpathy2022': "The 2022 reproduction's settings",
 
 
 def trained(recipe, dataset):
-    """
-    A recipe's net, trained as `python repro.py` trains it: (net, data set's name, what its args.json would hold). Ends
-    the script if there are no digits or training diverges.
-    """
+    """(net, data set's name, what its args.json would hold) of a net, trained as `python repro.py` trains it."""
     print(f'training {recipe} on {dataset}', flush=True)
     settings = repro.RECIPES[recipe]
     try:

@@ -27,11 +27,16 @@ from experiments.style import BLACK, BLUE, GRAY, ORANGE, WIDTH, bare, canvas, pn
 from repro import KARPATHY2022, PAPER, PAPER_FC40, RESULTS
 from support import cli
 
-# ---------------------------------------------------------------------------------------------------------------------
-# tables
-
 def tables():
-    return {'front': front(), 'table': papers_table(), 'single': single_runs(), 'nets': nets(),
+    papers = table(head(), [
+        theirs('the paper, 1989', PAPER),
+        ours('**here, on USPS** (`paper`)', runs_of('paper')),
+        theirs('its fully connected net', PAPER_FC40),
+        ours('here, on USPS (`fc40`)', runs_of('fc40')),
+        theirs('the 2022 reproduction, on MNIST', KARPATHY2022),
+        ours('its settings, our seeds, on its digits of MNIST (`karpathy2022`)', runs_of('karpathy2022', 'mnist')),
+        ours('its settings, on USPS (`karpathy2022`)', runs_of('karpathy2022'))])
+    return {'front': front(), 'table': papers, 'single': single_runs(), 'nets': nets(),
             'single_finding': single_finding(), 'notes': notes(), 'open': open_questions('paper', VARIANTS),
             'open_full': open_questions('fc40', FC40_VARIANTS)}
 
@@ -65,17 +70,6 @@ def agreement():
             'to a result of the fully connected net.\n\nThe paper reports one run of each net. **What agrees**: among '
             '95% of our single runs are\n\n' + '\n'.join(agree)
             + '\n\n**What does not**: outside of 95% of them lie\n\n' + '\n'.join(differ))
-
-
-def papers_table():
-    return table(head(), [
-        theirs('the paper, 1989', PAPER),
-        ours('**here, on USPS** (`paper`)', runs_of('paper')),
-        theirs('its fully connected net', PAPER_FC40),
-        ours('here, on USPS (`fc40`)', runs_of('fc40')),
-        theirs('the 2022 reproduction, on MNIST', KARPATHY2022),
-        ours('its settings, our seeds, on its digits of MNIST (`karpathy2022`)', runs_of('karpathy2022', 'mnist')),
-        ours('its settings, on USPS (`karpathy2022`)', runs_of('karpathy2022'))])
 
 
 NET, FULL = 'the paper, `paper` on USPS', 'its fully connected net, `fc40` on USPS'
@@ -219,7 +213,6 @@ BANDS = 'lines: the mean of {} seeds; bands: from the lowest to the highest'
 
 
 def band(ax, x, curves, color, style, label):
-    """Curves (n, len(x)) as their mean, and the range that they span."""
     ax.fill_between(x, curves.min(0), curves.max(0), color=color, alpha=0.25, linewidth=0)
     ax.plot(x, curves.mean(0), style, color=color, label=label)
 

@@ -37,9 +37,6 @@ EVALUATION = 'evaluation, a pattern'
 SECONDS_2022 = 90                       # the 2022 reproduction's 23 passes, as published: a laptop of 2020
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# what is timed
-
 def multiply_adds(net):
     """Multiply-adds of a training step: one a connection for sums, deltas and gradient each, one a change of weight."""
     _, connections, parameters = net.counts()['all']
@@ -96,9 +93,6 @@ def machine():
         name = platform.processor() or platform.machine()
     return f'{name}, {joblib.cpu_count()} cores'
 
-
-# ---------------------------------------------------------------------------------------------------------------------
-# tables and picture
 
 def tables():
     return {'speed': speed_table(*committed()), 'speed_front': in_short(*committed())}

@@ -67,9 +67,6 @@ def one_run(dataset, trial, settings, fold):
     return {key: row[key] for key in VALUES}
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Tables, for report.py
-
 def tables():
     return {f'tried_{dataset}': tried(dataset) for dataset in ('mnist', 'usps')}
 
