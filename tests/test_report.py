@@ -115,9 +115,7 @@ def test_ratios_of_times(tables):
 @pytest.mark.parametrize('page', PAGES)
 def test_numbers_are_those_of_results(page, tables):
     assert report.filled(PAGES[page], tables) == PAGES[page], 'run: python -m experiments.report'
-    marks = re.findall(r'<!-- (/?\w+) -->', PAGES[page])
-    assert marks[1::2] == [f'/{mark}' for mark in marks[::2]]
-    assert set(marks[::2]) <= set(tables) or report.complete()[2]
+    assert set(re.findall(r'<!-- (\w+) -->', PAGES[page])) <= set(tables) or report.complete()[2]
 
 
 def test_text_is_put_between_marks_in_lines_of_the_page():
