@@ -7,9 +7,9 @@ the error on the 7,993 test digits outside it, and nets trained on all of MNIST.
     python -m experiments.ladder --dataset usps --rungs 0-8 --seeds 0-9
     python -m experiments.report ladder
 
-Rungs 0 to 7 take two minutes a seed on one core, rung 8 three. Its column `loss`
-in results/modern.csv is the mean cross-entropy, of rung 0 the mean squared
-error; `others` is the error on the digits outside the sample.
+Rungs 0 to 7 take two minutes a seed on one core, rung 8 three. In its CSV file
+`loss` is the mean cross-entropy, of rung 0 the mean squared error; `others` is
+the error on the digits outside the sample.
 """
 import functools
 import math
@@ -67,10 +67,7 @@ def fingerprint(r):
 
 
 def measured(r, digits, test, seed):
-    """
-    Train with Settings r on digits, (X, Y), and measure on test, (X, Y): (the net, {all VALUES but others}). If
-    training diverged the net is None and the values are NaN.
-    """
+    """(a net, trained with Settings r on digits (X, Y); its VALUES but others). If it diverged, None and NaN."""
     try:
         *_, (passes, seconds, net) = modern.train(r, *digits, seed)
     except repro.Diverged:
@@ -122,7 +119,6 @@ committed = functools.cache(read)       # reads results/modern.csv once
 
 
 def rows(dataset, name):
-    """The rows of a recipe in results/modern.csv."""
     return [row for row in committed(results('modern.csv')) if (row['dataset'], row['rung']) == (dataset, name)]
 
 

@@ -84,14 +84,13 @@ def described(net, dataset, args):
 
 
 def packed(content):
-    """Bytes in base64."""
     return base64.b64encode(content).decode()
 
 
 def to_click(net, dataset):
     """
-    The test digits of MNIST to click: of each class the first that the net reads right; then the MISREAD mistakes with
-    the largest margins, no two of one class. A list of {'label': 0 to 9, 'uint8': 28x28 pixels in base64}.
+    Test digits of MNIST to click: of each class the first that the net reads right; then the MISREAD mistakes with the
+    largest margins, no two of one class.
     """
     images, labels = prepro.embedded()['test']
     X, Y = prepro.tensors(images, labels)

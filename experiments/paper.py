@@ -82,14 +82,12 @@ FITTED = (NET, 'train_loss'), (NET, 'train_misses')
 
 
 def comparisons():
-    """
-    [(net, result, value, place)]: published single runs, and uncertainty.single_run of each among ours. Errors are
-    counted in misses where those were published, as the percentages are rounded.
-    """
+    """[(net, result, value, place)]: published single runs, and uncertainty.single_run of each among ours."""
     runs = [(net, key, value, by_seed(recipe, key, dataset))
             for net, results, recipe, dataset in ((NET, PAPER, 'paper', 'usps'), (FULL, PAPER_FC40, 'fc40', 'usps'),
                                                   (NET_2022, KARPATHY2022, 'karpathy2022', 'mnist'))
-            for key, value in results.items() if not (key.endswith('error') and key[:-5] + 'misses' in results)]
+            for key, value in results.items()                            # misses, where published, are not rounded
+            if not (key.endswith('error') and key[:-5] + 'misses' in results)]
     full, net = (by_seed(recipe, 'test_misses') for recipe in ('fc40', 'paper'))
     apart = round(PAPER_FC40['test_error'] / 100 * prepro.N_TEST) - PAPER['test_misses']
     runs.append((APART, 'test_misses', apart, {seed: full[seed] - net[seed] for seed in full if seed in net}))
@@ -179,10 +177,7 @@ SEEDS = range(10)                       # where a picture shows one net, it is t
 
 @functools.cache
 def trained(recipe, dataset, seed):
-    """
-    A net of one of repro.py's recipes, and what repro.measure said after each pass: {split: {'loss', 'error', ...: a
-    list, one number a pass}}.
-    """
+    """(a net of one of repro.py's recipes, {split: {'loss', 'error', ...: [repro.measure's after each pass]}})."""
     settings, splits = repro.RECIPES[recipe], load(dataset)
     net, history = repro.build(settings, seed), {split: [] for split in splits}
     try:

@@ -46,17 +46,6 @@ KEY = ('dataset', 'settings', 'pictures', 'seed')
 VALUES = ('n', 'error', 'rejected', 'error_kept')
 WORDS = KEY[:-1]
 
-def test_digits(dataset):
-    """[(picture, label)] of a data set's test digits, light on dark as they are."""
-    if dataset == 'mnist':
-        images, labels = prepro.embedded()['test']
-    else:
-        X, Y = files.load_digits(dataset)['test']
-        images, labels = np.round((X[:, 0].numpy() + 1) * 127.5).astype(np.uint8), Y.argmax(1).numpy()
-        images = np.pad(images, ((0, 0), (4, 4), (4, 4)))
-    return [(Image.fromarray(image), int(label)) for image, label in zip(images, labels)]
-
-
 def fonts(rng):
     """[(picture, label)] of every digit in every font, size and polarity, somewhere on its page."""
     import matplotlib                   # here: report.py, which reads the rows, draws nothing
@@ -174,13 +163,18 @@ def digits_in(kind):
     """([ink of the digit that predict.py finds], labels) in each picture of a kind, or of a data set's test digits."""
     rng = np.random.RandomState(KINDS.index(kind) if kind in KINDS else 0)
     if kind == 'fonts':
-        found = fonts(rng)
+        pictures, labels = zip(*fonts(rng))
+    elif kind == 'usps':
+        X, Y = files.load_digits('usps')['test']
+        images, labels = np.round((X[:, 0].numpy() + 1) * 127.5).astype(np.uint8), Y.argmax(1)
+        pictures = [Image.fromarray(np.pad(image, 4)) for image in images]
     else:
-        found = test_digits('mnist' if kind in SCENES else kind)
-    if kind in SCENES:
-        found = [(photograph(found[i][0], kind, rng), found[i][1]) for i in rng.permutation(len(found))[:PHOTOGRAPHS]]
-    pictures, labels = zip(*found)
-    return [predict.digit(predict.gray(picture))[0] for picture in pictures], torch.tensor(labels)
+        images, labels = prepro.embedded()['test']
+        chosen = rng.permutation(len(images))[:PHOTOGRAPHS] if kind in SCENES else range(len(images))
+        pictures, labels = [Image.fromarray(images[i]) for i in chosen], labels[chosen]
+        if kind in SCENES:
+            pictures = [photograph(picture, kind, rng) for picture in pictures]
+    return [predict.digit(predict.gray(picture))[0] for picture in pictures], torch.as_tensor(labels)
 
 
 @functools.cache

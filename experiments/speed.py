@@ -111,7 +111,6 @@ def committed():
 
 
 def speed_table(found, where):
-    """Times of a step, in absolute terms and against the engine and its limit."""
     return f'{where}:\n\n' + table(['', 'microseconds', '/ compiled', '/ limit'], [
         *([f'a training step, {what}', f'{1e6 * s:.3g}', *(f'{s / found[other]:.3g}' for other in STEPS[3:])]
           for what, s in found.items() if what != EVALUATION),
