@@ -27,26 +27,20 @@ MNIST_TEST = 10_000
 
 
 def tables():
-    return {'draws': draws(), 'variance': variance(), 'draws_finding': draws_finding(),
-            'samples_finding': samples_finding()}
+    recipes = {'test_first': 'drawn test first', 'train_first': 'drawn train first',
+               'karpathy2022': f'all of MNIST, {PASSES} passes', 'passes_100': 'all of MNIST, 100 passes'}
+    rows = {name: ours(f'{what} (`{name}`)', runs_of(name, 'mnist60k'), NARROW) for name, what in recipes.items()}
+    first, other = (rows[name][2 + NARROW.index('test_error')] for name in ('test_first', 'train_first'))
+    return samples() | {
+        'draws': table(head(NARROW), [
+            *rows.values(), theirs('the 2022 blog post: 50,000 digits, 100 passes', BLOG, NARROW)]),
+        'draws_finding': (
+            '**The digits that the 2022 reproduction takes from MNIST are not fixed by its seed**: it loops over a '
+            f'Python *set*. Drawn test first, its settings give {first}% wrong; drawn train first, {other}%.')}
 
 
 def pictures():
     return {'draws.png': draw_draws, 'digits.png': draw_digits}
-
-
-def draws():
-    recipes = {'test_first': 'drawn test first', 'train_first': 'drawn train first',
-               'karpathy2022': f'all of MNIST, {PASSES} passes', 'passes_100': 'all of MNIST, 100 passes'}
-    return table(head(NARROW), [
-        *(ours(f'{what} (`{name}`)', runs_of(name, 'mnist60k'), NARROW) for name, what in recipes.items()),
-        theirs('the 2022 blog post: 50,000 digits, 100 passes', BLOG, NARROW)])
-
-
-def draws_finding():
-    first, other = (ours('', runs_of(name, 'mnist60k'), ['test_error'])[2] for name in ('test_first', 'train_first'))
-    return ('**The digits that the 2022 reproduction takes from MNIST are not fixed by its seed**: it loops over a '
-            f'Python *set*. Drawn test first, its settings give {first}% wrong; drawn train first, {other}%.')
 
 
 def twenty(result):
@@ -57,35 +51,29 @@ def twenty(result):
     return found
 
 
-def digits_sd():
-    """The sd between samples that 2007 of MNIST's test digits would give if nothing but they differed."""
-    return statistics.fmean(uncertainty.sampling_sd(
+def samples():
+    """How much twenty samples of MNIST differ: the table, and the finding."""
+    # the sd between samples that 2007 of MNIST's test digits would give if nothing but they differed
+    digits_sd = statistics.fmean(uncertainty.sampling_sd(
         [set(run['missed'].split()) for run in runs_of(name, 'mnist60k')], prepro.N_TEST, MNIST_TEST)**2
         for name in TWENTY)**0.5
-
-
-def variance():
     rows = []
-    for key, expected in ('train_error', ''), ('test_error', f'{digits_sd():.2f}'):
+    for key, expected in ('train_error', ''), ('test_error', f'{digits_sd:.2f}'):
         values = twenty(key)
         split = uncertainty.variance_split(values)
-        rows.append([LABELS[key], len(values), f'{statistics.fmean(values.values()):.2f}',
-                     f'{split["between"]**0.5:.2f}', expected, f'{split["within"]**0.5:.2f}',
-                     f'{split["share"]:.0%} [{100 * split["low"]:.0f}, {100 * split["high"]:.0f}]'])
-    return table(['', 'runs', 'mean', 'sd between samples', 'expected of 2007 test digits alone',
-                  'sd over seeds, within a sample', 'share between samples [95%]'], rows)
-
-
-def samples_finding():
-    values = twenty('test_error')
-    split = uncertainty.variance_split(values)
+        sd, interval = split['between']**0.5, f'[{100 * split["low"]:.0f}, {100 * split["high"]:.0f}]'
+        rows.append([LABELS[key], len(values), f'{statistics.fmean(values.values()):.2f}', f'{sd:.2f}', expected,
+                     f'{split["within"]**0.5:.2f}', f'{split["share"]:.0%} {interval}'])
     below = sum(error <= KARPATHY2022['test_error'] for error in values.values())
-    return ('**Which test digits are drawn matters as well as the seed.** Over '
+    return {
+        'variance': table(['', 'runs', 'mean', 'sd between samples', 'expected of 2007 test digits alone',
+                           'sd over seeds, within a sample', 'share between samples [95%]'], rows),
+        'samples_finding': (
+            '**Which test digits are drawn matters as well as the seed.** Over '
             f'{len(TWENTY)} samples of MNIST, {len(values) // len(TWENTY)} seeds each, {100 * split["share"]:.0f}% '
-            f'[{100 * split["low"]:.0f}, {100 * split["high"]:.0f}] of the variance of the test error lies between '
-            f'samples, an sd of {split["between"]**0.5:.2f} points; drawing 2007 test digits alone would give '
-            f'{digits_sd():.2f}. {below} of {len(values)} runs are at or below the published '
-            f'{KARPATHY2022["test_error"]}%.')
+            f'{interval} of the variance of the test error lies between samples, an sd of {sd:.2f} points; drawing '
+            f'2007 test digits alone would give {digits_sd:.2f}. {below} of {len(values)} runs are at or below the '
+            f'published {KARPATHY2022["test_error"]}%.')}
 
 
 def draw_draws():

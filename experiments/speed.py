@@ -95,7 +95,11 @@ def machine():
 
 
 def tables():
-    return {'speed': speed_table(*committed()), 'speed_front': in_short(*committed())}
+    found, where = committed()
+    step = found['engine compiled']
+    return {'speed': speed_table(found, where), 'speed_front': (
+        f'The {repro.PASSES} passes take {repro.PASSES * prepro.N_TRAIN * step:.1f} s on one core ({where}): '
+        f"{found['autograd, 1 thread'] / step:.0f} times as fast as PyTorch's eager loop ([how](results/engine.md)).")}
 
 
 def pictures():
@@ -115,13 +119,6 @@ def speed_table(found, where):
         *([f'a training step, {what}', f'{1e6 * s:.3g}', *(f'{s / found[other]:.3g}' for other in STEPS[3:])]
           for what, s in found.items() if what != EVALUATION),
         [EVALUATION, f'{1e6 * found[EVALUATION]:.3g}', '', '']])
-
-
-def in_short(found, where):
-    step = found['engine compiled']
-    return (f'The {repro.PASSES} passes take {repro.PASSES * prepro.N_TRAIN * step:.1f} s on one core ({where}): '
-            f"{found['autograd, 1 thread'] / step:.0f} times as fast as PyTorch's eager loop "
-            '([how](results/engine.md)).')
 
 
 def draw_speed():
