@@ -49,7 +49,7 @@ def changed(recipe, net=(), training=(), **others):
 
 
 TANH = {'A': 1.0, 'S': 1.0, 'factor': 1.0}
-TABLE = {           # the paper's table
+IN_TABLE = {        # the paper's table
     'paper': ("as the paper says, with LeCun's constants; two rates are fitted to its training results",
               repro.RECIPES['paper']),
     'karpathy2022': ('karpathy/lecun1989-repro, 2022', repro.RECIPES['karpathy2022']),
@@ -99,12 +99,12 @@ DRAWS = {f'{order[0]}_first': (f"the 2022 reproduction's draw of MNIST, {order[0
 TWENTY = {f'draw_{seed}': ('another draw', changed(
     repro.RECIPES['karpathy2022'], draw={'seed': seed, 'order': ['test', 'train']})) for seed in range(20)}
 
-RECIPES = dict(TABLE)
+RECIPES = dict(IN_TABLE)
 for recipe, variants in ('paper', VARIANTS), ('fc40', FC40_VARIANTS):
     RECIPES |= {name: (what, changed(repro.RECIPES[recipe], **changes)) for name, (what, changes) in variants.items()}
 RECIPES |= {'passes_100': ("the 2022 reproduction's settings for 100 passes",
                            changed(repro.RECIPES['karpathy2022'], training={'passes': 100}))} | DRAWS | TWENTY
-GROUPS = {'table': list(TABLE), 'open': ['paper', *VARIANTS], 'full': ['fc40', *FC40_VARIANTS],
+GROUPS = {'table': list(IN_TABLE), 'open': ['paper', *VARIANTS], 'full': ['fc40', *FC40_VARIANTS],
           'draws': list(DRAWS), 'twenty_draws': list(TWENTY)}
 
 # ---------------------------------------------------------------------------------------------------------------------

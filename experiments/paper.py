@@ -27,6 +27,7 @@ from experiments.style import BLACK, BLUE, GRAY, ORANGE, WIDTH, bare, canvas, pn
 from repro import KARPATHY2022, PAPER, PAPER_FC40, RESULTS
 from support import cli
 
+
 def tables():
     papers = table(head(), [
         theirs('the paper, 1989', PAPER),

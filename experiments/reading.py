@@ -46,6 +46,7 @@ KEY = ('dataset', 'settings', 'pictures', 'seed')
 VALUES = ('n', 'error', 'rejected', 'error_kept')
 WORDS = KEY[:-1]
 
+
 def fonts(rng):
     """[(picture, label)] of every digit in every font, size and polarity, somewhere on its page."""
     import matplotlib                   # here: report.py, which reads the rows, draws nothing
