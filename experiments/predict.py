@@ -163,7 +163,8 @@ def digit(v):
 
 def cropped(ink):
     """The part of ink (h, w) that has a digit in it."""
-    return ink[ndimage.find_objects(ink > PALE * ink.max())[0]]
+    ys, xs = np.nonzero(ink > PALE * ink.max())
+    return ink[ys.min():ys.max() + 1, xs.min():xs.max() + 1]
 
 
 def deslanted(ink):
