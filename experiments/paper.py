@@ -37,8 +37,12 @@ def tables():
         theirs('the 2022 reproduction, on MNIST', KARPATHY2022),
         ours('its settings, our seeds, on its digits of MNIST (`karpathy2022`)', runs_of('karpathy2022', 'mnist')),
         ours('its settings, on USPS (`karpathy2022`)', runs_of('karpathy2022'))])
-    return {'front': front(), 'table': papers, 'single': single_runs(), 'nets': nets(),
-            'single_finding': single_finding(), 'notes': notes(), 'open': open_questions('paper', VARIANTS),
+    misses = by_seed('karpathy2022', 'test_misses', 'mnist').values()
+    single = (f'**One run says little.** The 2022 reproduction published {KARPATHY2022["test_misses"]} test misses. '
+              f'Over {len(misses)} random initializations the same net on the same digits misses {min(misses):.0f} to '
+              f'{max(misses):.0f} ([more](results/README.md#the-papers-table)).')
+    return {'front': front(), 'table': papers, 'single': single_runs(), 'nets': nets(), 'single_finding': single,
+            'notes': notes(), 'open': open_questions('paper', VARIANTS),
             'open_full': open_questions('fc40', FC40_VARIANTS)}
 
 
@@ -97,14 +101,6 @@ def comparisons():
 
 def span(key, place):
     return ' to '.join(f'{place[end] * SCALE[key]:.{DECIMALS[key]}f}' for end in ('low', 'high'))
-
-
-def single_finding():
-    """How far a single run may lie, for the front page."""
-    misses = by_seed('karpathy2022', 'test_misses', 'mnist').values()
-    return (f'**One run says little.** The 2022 reproduction published {KARPATHY2022["test_misses"]} test misses. Over '
-            f'{len(misses)} random initializations the same net on the same digits misses {min(misses):.0f} to '
-            f'{max(misses):.0f} ([more](results/README.md#the-papers-table)).')
 
 
 def single_runs():
