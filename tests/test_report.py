@@ -82,15 +82,6 @@ def test_z_is_the_papers_misses_less_ours(tables):
         assert (cells(tables['single'], label)[2], cells(tables['single'], label)[4]) == (str(value), f'{z:+.1f}')
 
 
-def test_share_of_the_variance_between_samples(tables):
-    draws = [list(numbers('compare', 'test_error', recipe=name).values()) for name in compare.TWENTY]
-    within = statistics.fmean(statistics.variance(draw) for draw in draws)
-    between = statistics.variance(map(statistics.fmean, draws)) - within / len(draws[0])
-    row = cells(tables['variance'], 'test error')
-    assert row[3] == f'{between**0.5:.2f}' and row[6].startswith(f'{between / (between + within):.0%} [')
-    assert f'{sum(error <= 4.09 for draw in draws for error in draw)} of 100 runs' in tables['samples_finding']
-
-
 def test_a_rungs_change_is_from_the_rung_below(tables):
     if 'ladder_mnist' not in tables:
         pytest.skip('rows of the ladder are still to come')
