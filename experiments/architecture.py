@@ -97,9 +97,10 @@ def draw_kernels():
     ax.set_title(f'The {len(kernels)} kernels of H1, seed {SEEDS[0]} (black: {-most:.1f}, mid-gray: 0, white: '
                  f'{most:.1f})')
     *axes, last = bottom.subplots(1, 5, width_ratios=(1.6, 3.0, 1.6, 0.7, 1.7))
-    for ax, name, images, columns, most in zip(axes, ('image', 'H1', 'H2', 'H3'), (
-            X[i].numpy(), H1, H2, H3.reshape(-1, 1, 1)), (1, 4, 3, 3), (1, net.A, net.A, net.A)):
-        maps(ax, images, columns, most)
+    layers = {'image': (X[i].numpy(), 1, 1), 'H1': (H1, 4, net.A), 'H2': (H2, 3, net.A),
+              'H3': (H3.reshape(-1, 1, 1), 3, net.A)}
+    for ax, (name, shown) in zip(axes, layers.items()):
+        maps(ax, *shown)
         ax.set_anchor('N')
         ax.set_title(name, fontsize=9)
     last.set_title('output', fontsize=9)
