@@ -1,7 +1,6 @@
 """
-Two pictures of the net. One has every unit, to scale, and which maps of H1 each
-map of H2 sees; the other what H1 learned to see, and what one digit does to
-every layer.
+Two pictures of the net: every unit, to scale, and which maps of H1 each map of
+H2 sees; and what H1 learned to see, and what one digit does to every layer.
 
     python -m experiments.report architecture kernels
 """
@@ -23,8 +22,8 @@ IMAGE, H1, H2, H3, OUTPUT, TABLE, MIDDLE = 0, 24, 60, 84, 96, 115, 18
 
 def grid(ax, x, y, colors, edge, size=1.0):
     """Squares of 0, white, or other colors (rows, columns), the first at the top left of (x, y)."""
-    rows, columns = colors.shape
-    ax.pcolormesh(x + size * np.arange(columns + 1), y + size * np.arange(rows + 1), colors, vmin=0, vmax=2,
+    rows, columns = (size * np.arange(n + 1) for n in colors.shape)
+    ax.pcolormesh(x + columns, y + rows, colors, vmin=0, vmax=2,
                   cmap=ListedColormap(['white', BLUE, ORANGE]), edgecolors=edge, linewidth=0.4)
 
 
@@ -90,7 +89,6 @@ def draw_kernels():
         H1, H2, H3, out = (y[0].numpy() for y in net.layers(X[i:i + 1]))
     fig = plt.figure(figsize=(WIDTH, 3.9), layout='constrained')
     top, bottom = fig.subfigures(2, 1, height_ratios=(1, 2.1))
-
     kernels, ax = net.H1w.detach()[:, 0].numpy(), top.subplots()
     most = np.abs(kernels).max()
     maps(ax, kernels, 12, most)
@@ -98,7 +96,6 @@ def draw_kernels():
         ax.text(6 * m + 3, 6.7, str(m), ha='center', va='top', fontsize=8, color=GRAY)
     ax.set_title(f'The {len(kernels)} kernels of H1, seed {SEEDS[0]} (black: {-most:.1f}, mid-gray: 0, white: '
                  f'{most:.1f})')
-
     *axes, last = bottom.subplots(1, 5, width_ratios=(1.6, 3.0, 1.6, 0.7, 1.7))
     layers = {'image': (X[i].numpy(), 1, 1), 'H1': (H1, 4, net.A), 'H2': (H2, 3, net.A),
               'H3': (H3.reshape(-1, 1, 1), 3, net.A)}

@@ -26,9 +26,7 @@ from repro import KARPATHY2022, PAPER, PAPER_FC40, PASSES, RESULTS
 from support import cli, files, runs
 from support.engine import faster
 
-# ---------------------------------------------------------------------------------------------------------------------
 # connection tables, for "a scheme that will not be described here"
-
 CYCLIC = [[(m + i) % 12 for i in range(8)] for m in range(12)]           # neighbors share 7; the runs of LeNet-5 (1998)
 SPREAD = [[a for a in range(12) if (a - m) % 12 not in (0, 1, 4, 6)] for m in range(12)]     # any two share 5 or 6
 
@@ -51,11 +49,11 @@ def changed(recipe, net=(), training=(), **others):
 
 
 TANH = {'A': 1.0, 'S': 1.0, 'factor': 1.0}
-WHAT = {
-    'paper': "as the paper says, with LeCun's constants; two rates are fitted to its training results",
-    'karpathy2022': 'karpathy/lecun1989-repro, 2022',
-    'fc40': "the paper's fully connected net, trained as its other",
-}
+IN_TABLE = {        # the paper's table
+    'paper': ("as the paper says, with LeCun's constants; two rates are fitted to its training results",
+              repro.RECIPES['paper']),
+    'karpathy2022': ('karpathy/lecun1989-repro, 2022', repro.RECIPES['karpathy2022']),
+    'fc40': ("the paper's fully connected net, trained as its other", repro.RECIPES['fc40'])}
 VARIANTS = {        # the open questions, one at a time: what is changed in `paper`, and whose guess it is
     'tanh_0.8': ('tanh, targets +-0.8, MSE without the factor 1/2, rate and damping fitted in the same way: the first '
                  'recipe here', {'net': TANH | {'level': 0.8}, 'training': {'rate': 0.002, 'damping': 0.03}}),
@@ -101,13 +99,12 @@ DRAWS = {f'{order[0]}_first': (f"the 2022 reproduction's draw of MNIST, {order[0
 TWENTY = {f'draw_{seed}': ('another draw', changed(
     repro.RECIPES['karpathy2022'], draw={'seed': seed, 'order': ['test', 'train']})) for seed in range(20)}
 
-RECIPES = {name: (what, repro.RECIPES[name]) for name, what in WHAT.items()}
+RECIPES = dict(IN_TABLE)
 for recipe, variants in ('paper', VARIANTS), ('fc40', FC40_VARIANTS):
     RECIPES |= {name: (what, changed(repro.RECIPES[recipe], **changes)) for name, (what, changes) in variants.items()}
 RECIPES |= {'passes_100': ("the 2022 reproduction's settings for 100 passes",
-                           changed(repro.RECIPES['karpathy2022'], training={'passes': 100}))}
-RECIPES |= DRAWS | TWENTY
-GROUPS = {'table': list(WHAT), 'open': ['paper', *VARIANTS], 'full': ['fc40', *FC40_VARIANTS],
+                           changed(repro.RECIPES['karpathy2022'], training={'passes': 100}))} | DRAWS | TWENTY
+GROUPS = {'table': list(IN_TABLE), 'open': ['paper', *VARIANTS], 'full': ['fc40', *FC40_VARIANTS],
           'draws': list(DRAWS), 'twenty_draws': list(TWENTY)}
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -145,7 +142,6 @@ def trained(settings, X, Y, seed):
 def one_run(recipe, settings, dataset, seed):
     """Train one recipe from one seed: the values of its row. settings is the fingerprint of the recipe's settings."""
     chosen, splits = RECIPES[recipe][1], load(dataset)
-    assert settings == runs.fingerprint(chosen)
     if 'draw' in chosen:
         splits = prepro.chosen(splits, prepro.draw(splits, **chosen['draw']))
     try:
@@ -159,24 +155,18 @@ def one_run(recipe, settings, dataset, seed):
         'seconds': seconds, 'missed': ' '.join(map(str, missed.tolist()))}
 
 
-def jobs_of(names, dataset, seeds):
-    return [{'recipe': name, 'settings': runs.fingerprint(RECIPES[name][1]), 'dataset': dataset, 'seed': seed}
-            for name in names for seed in seeds]
-
-
 def read(path):
     """The rows of a CSV file of runs, of the recipes as they are now."""
-    return [row for row in runs.read_rows(path, KEY, VALUES, WORDS)
-            if row['recipe'] in RECIPES and row['settings'] == runs.fingerprint(RECIPES[row['recipe']][1])]
+    now = {name: runs.fingerprint(settings) for name, (_, settings) in RECIPES.items()}
+    return [row for row in runs.read_rows(path, KEY, VALUES, WORDS) if now.get(row['recipe']) == row['settings']]
 
 
-committed = functools.cache(runs.read_rows)      # reads results/compare.csv once
+committed = functools.cache(read)       # reads results/compare.csv once
 
 
 def runs_of(recipe, dataset='usps'):
-    """The rows of a recipe, as it is now, in results/compare.csv. Raises Missing."""
-    now = {'recipe': recipe, 'settings': runs.fingerprint(RECIPES[recipe][1]), 'dataset': dataset}
-    found = [row for row in committed(results('compare.csv'), KEY, VALUES, WORDS) if now.items() <= row.items()]
+    """The rows of a recipe in results/compare.csv. Raises Missing."""
+    found = [row for row in committed(results('compare.csv')) if (row['recipe'], row['dataset']) == (recipe, dataset)]
     if sum(math.isfinite(row['train_loss']) for row in found) < 2:
         raise Missing(f'two runs of {recipe} on {dataset}')
     return found
@@ -219,15 +209,6 @@ def ours(label, rows, keys=RESULTS):
             *(pm(stat[:2], DECIMALS[key]) for key, stat in stats.items())]
 
 
-def table(rows, names):
-    """The paper and the 2022 reproduction as published, and the recipes, as text for a shell."""
-    return columns([
-        *(['', n, *words] for n, words in zip(('', 'n'), zip(*(LABELS[key].split(' ', 1) for key in NARROW)))),
-        theirs('paper, 1989', PAPER, NARROW), theirs('its full net', PAPER_FC40, NARROW),
-        theirs('reproduction, 2022', KARPATHY2022, NARROW),
-        *(ours(name, [row for row in rows if row['recipe'] == name], NARROW) for name in names)])
-
-
 def main():
     names = '\n'.join(textwrap.fill(f'  {name:18}{what}', 79, subsequent_indent=20*' ')
                       for name, (what, _) in RECIPES.items() if name not in TWENTY)
@@ -247,9 +228,15 @@ def main():
             parser.error(f'{name} draws from all of MNIST: give --dataset mnist60k')
 
     load(args.dataset)                  # ends here if it is not there
-    rows = runs.run_all(one_run, jobs_of(chosen, args.dataset, args.seeds), args.out, KEY, VALUES, WORDS, threads=True,
-                        workers=args.jobs, cluster=args.cluster)
-    print(table(rows, chosen))
+    jobs = [dict(zip(KEY, (name, runs.fingerprint(RECIPES[name][1]), args.dataset, seed)))
+            for name in chosen for seed in args.seeds]
+    rows = runs.run_all(one_run, jobs, args.out, KEY, VALUES, WORDS, threads=True, workers=args.jobs,
+                        cluster=args.cluster)
+    print(columns([
+        *(['', n, *words] for n, words in zip(('', 'n'), zip(*(LABELS[key].split(' ', 1) for key in NARROW)))),
+        theirs('paper, 1989', PAPER, NARROW), theirs('its full net', PAPER_FC40, NARROW),
+        theirs('reproduction, 2022', KARPATHY2022, NARROW),
+        *(ours(name, [row for row in rows if row['recipe'] == name], NARROW) for name in chosen)]))
 
 
 if __name__ == '__main__':

@@ -7,16 +7,17 @@ the error on the 7,993 test digits outside it, and nets trained on all of MNIST.
     python -m experiments.ladder --dataset usps --rungs 0-8 --seeds 0-9
     python -m experiments.report ladder
 
-Rungs 0 to 7 take two minutes a seed on one core, rung 8 three. Its column `loss`
-in results/modern.csv is the mean cross-entropy, of rung 0 the mean squared
-error; `others` is the error on the digits outside the sample.
+Rungs 0 to 7 take two minutes a seed on one core, rung 8 three. In its CSV file
+`loss` is the mean cross-entropy, of rung 0 the mean squared error; `others` is
+the error on the digits outside the sample.
 """
-import collections
 import functools
 import math
 import os
 import textwrap
 from dataclasses import asdict, replace
+
+import numpy as np
 
 import modern
 import prepro
@@ -65,14 +66,8 @@ def fingerprint(r):
     return runs.fingerprint(asdict(r))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Runs
-
 def measured(r, digits, test, seed):
-    """
-    Train with Settings r on digits, (X, Y), and measure on test, (X, Y): (the net, {all VALUES but others}). If
-    training diverged the net is None and the values are NaN.
-    """
+    """(a net, trained with Settings r on digits (X, Y); its VALUES but others). If it diverged, None and NaN."""
     try:
         *_, (passes, seconds, net) = modern.train(r, *digits, seed)
     except repro.Diverged:
@@ -83,19 +78,12 @@ def measured(r, digits, test, seed):
 
 @functools.cache
 def others():
-    """
-    (X, Y): the 7,993 test digits of MNIST that are not among the 2007 of the sample `mnist`, told apart by their
-    images. None where one of the two data sets is not at hand.
-    """
-    if not all(os.path.exists(files.digits_path(dataset, 'digits.json')) for dataset in ('mnist', 'mnist60k')):
+    """(X, Y): the 7,993 test digits of MNIST that are not among the 2007 of `mnist`. None without data/mnist60k."""
+    if not os.path.exists(files.digits_path('mnist60k', 'digits.json')):
         return None
-    X, Y = files.load_digits('mnist60k')['test']
-    sample, rest = collections.Counter(x.numpy().tobytes() for x in files.load_digits('mnist')['test'][0]), []
-    for i, x in enumerate(X):
-        if sample[x.numpy().tobytes()]:
-            sample[x.numpy().tobytes()] -= 1     # an image that is there twice counts twice
-        else:
-            rest.append(i)
+    splits = files.load_digits('mnist60k')
+    X, Y = splits['test']
+    rest = np.setdiff1d(range(len(X)), prepro.draw(splits)['test'])      # the draw that is called mnist
     return X[rest], Y[rest]
 
 
@@ -118,27 +106,30 @@ def in_minibatches(row):
     return row['rung'] not in ('0', '1')
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Tables and picture, for report.py
-
 def tables():
-    return {'ladder': front(), 'ladder_front': front_line(),
-            **{f'ladder_{dataset}': ladder(dataset) for dataset in ('mnist', 'usps', 'mnist60k')}}
+    mnist, before, usps, before_usps = (stat(d, str(n))[0] for d in ('mnist', 'usps') for n in (TOP, 0))
+    return {f'ladder_{dataset}': ladder(dataset) for dataset in ('mnist', 'usps', 'mnist60k')} | {
+        'ladder': front(), 'ladder_front': (
+            f'**Of the same size, a net trained with later ideas misses {mnist:.2f}% on MNIST**, where the settings of '
+            f'2022 miss {before:.2f}%; on USPS {usps:.2f}, where they miss {before_usps:.2f} '
+            '([one idea at a time](#what-later-ideas-buy)).')}
 
 
 def pictures():
     return {'ladder.png': draw}
 
 
-@functools.cache
-def rows(dataset):
-    return [row for row in read(results('modern.csv')) if row['dataset'] == dataset]
+committed = functools.cache(read)       # reads results/modern.csv once
+
+
+def rows(dataset, name):
+    return [row for row in committed(results('modern.csv')) if (row['dataset'], row['rung']) == (dataset, name)]
 
 
 def stat(dataset, name, key='error'):
     """(mean, sd) over a recipe's runs that ended."""
-    mean, sd, n, _ = runs.mean_sd([row[key] for row in rows(dataset) if row['rung'] == name])
-    if not n:
+    mean, sd, n, _ = runs.mean_sd([row[key] for row in rows(dataset, name)])
+    if n < 2:
         raise Missing(f'rung {name} on {dataset}')
     return mean, sd
 
@@ -151,8 +142,9 @@ def size(r):
     return sum(p.numel() for p in net.parameters()), sum(n * u for n, u in zip(layers, units, strict=True))
 
 
-def span(counts):
-    """'5' or '5 to 10'."""
+def span(*datasets):
+    """How many runs the rungs have: '5' or '5 to 10'."""
+    counts = [len(rows(dataset, str(n))) for dataset in datasets for n in range(TOP + 1)]
     return ' to '.join(map(str, sorted({min(counts), max(counts)})))
 
 
@@ -162,20 +154,11 @@ def front():
     for first, last in (0, 0), (1, 3), (4, 4), (5, 5), (6, TOP):
         ideas = '; '.join(idea for idea, _, _ in modern.LADDER[first:last + 1])
         lines.append([f'+ {ideas}' if first else ideas, *(pm(stat(d, str(last))) for d in ('mnist', 'usps'))])
-    counts = {sum(row['rung'] == str(n) for row in rows(d)) for d in ('mnist', 'usps') for n in range(TOP + 1)}
     parameters, multiply_adds = size(modern.rung(TOP))
     return (f'The net, its {parameters:,} parameters and its {multiply_adds:,} multiply-adds a digit stay those of '
-            f'1989. Test digits wrong, %, n={span(counts)}. The settings were chosen on folds of MNIST\'s training '
-            'digits, mostly for an earlier ladder, whose test results we saw:\n\n'
+            f'1989. Test digits wrong, %, n={span("mnist", "usps")}. The settings were chosen on folds of MNIST\'s '
+            'training digits, mostly for an earlier ladder, whose test results we saw:\n\n'
             + table(['', 'MNIST, 2007 digits', 'USPS'], lines))
-
-
-def front_line():
-    mnist, usps = (stat(dataset, str(TOP))[0] for dataset in ('mnist', 'usps'))
-    before = [stat(dataset, '0')[0] for dataset in ('mnist', 'usps')]
-    return (f'**Of the same size, a net trained with later ideas misses {mnist:.2f}% on MNIST**, where the settings of '
-            f'2022 miss {before[0]:.2f}%; on USPS {usps:.2f}, where they miss {before[1]:.2f} '
-            '([one idea at a time](#what-later-ideas-buy)).')
 
 
 def ladder(dataset):
@@ -183,55 +166,45 @@ def ladder(dataset):
     beside = {'mnist': ['on the 7,993 others, %'], 'mnist60k': ["on the sample's 2007, %"]}.get(dataset, [])
     lines = []
     for name, r in recipes().items():
-        n = sum(row['rung'] == name for row in rows(dataset))
-        if not (n or name.isdigit()):
+        found = rows(dataset, name)
+        if not (found or name.isdigit()):
             continue                    # all of MNIST has no ablations
-        about = f' ({modern.LADDER[int(name)][1]})' if name.isdigit() else ''
-        if name in OFF:
-            about = ' (Simonyan and Zisserman 2015), {:,} parameters, {:,} multiply-adds'.format(*size(r))
-        lines.append([label(name) + about, n, f'{stat(dataset, name, "passes")[0]:.0f}',
+        about, below = name, str(ABLATED)
+        if name.isdigit():
+            about, below = f'{label(name)} ({modern.LADDER[int(name)][1]})', str(int(name) - 1)
+        elif name in OFF:
+            about = '{} (Simonyan and Zisserman 2015), {:,} parameters, {:,} multiply-adds'.format(name, *size(r))
+        errors = [{row['seed']: row['error'] for row in rows(dataset, rung)} for rung in (name, below)]
+        d = uncertainty.difference(*errors) if errors[1] else None
+        lines.append([about, len(found), f'{stat(dataset, name, "passes")[0]:.0f}',
                       pm(stat(dataset, name, 'train_error')), pm(stat(dataset, name)),
-                      *(elsewhere(dataset, name) for _ in beside), pm(stat(dataset, name, 'misses'), 1),
-                      *change(dataset, name)])
-    lines += [[f'published: {whose}', '', '', '', f'{error:.2f}', *([''] if beside else []), '', '', '']
+                      *(elsewhere(dataset, found) for _ in beside), pm(stat(dataset, name, 'misses'), 1),
+                      *([interval(d), probability(d['p'])] if d else ['', ''])])
+    lines += [[f'published: {whose}', '', '', '', f'{error:.2f}', *('' for _ in beside), '', '', '']
               for whose, error in PUBLISHED.get(dataset, {}).items()]
     return table(['', 'n', 'passes', 'train error, %', 'test error, %', *beside, 'misses', 'change [95%]',
                   'p'], lines)
 
 
-def elsewhere(dataset, name):
+def elsewhere(dataset, found):
     """The error on MNIST's test digits outside the sample or, of nets measured on all of them, inside it."""
     errors = []
-    for row in rows(dataset):
-        if row['rung'] == name and row['others'] is not None:
+    for row in found:
+        if row['others'] is not None:
             inside = row['misses'] - row['others'] / 100 * (row['n'] - prepro.N_TEST)
             errors.append(row['others'] if dataset == 'mnist' else 100 * inside / prepro.N_TEST)
-    return pm(runs.mean_sd(errors)[:2]) if errors else ''
-
-
-def change(dataset, name):
-    """A rung's test error less the one's below, of others less rung ABLATED's: ['mean [interval]', 'p']."""
-    below = str(int(name) - 1 if name.isdigit() else ABLATED)
-    errors = [{row['seed']: row['error'] for row in rows(dataset) if row['rung'] == rung} for rung in (name, below)]
-    if not errors[1]:
-        return ['', '']
-    d = uncertainty.difference(*errors)
-    return [interval(d), probability(d['p'])]
+    return pm(runs.mean_sd(errors)[:2])
 
 
 def draw():
     """The error of each rung on both data sets, and the steps that the 2022 reproduction published."""
     fig, ax = canvas(4.4)
     for dataset, style, marker, color, side in ('usps', '-', 'o', BLUE, 1), ('mnist', '--', 's', ORANGE, -1):
-        errors = {n: [row['error'] for row in rows(dataset) if row['rung'] == str(n)] for n in range(TOP + 1)}
-        stats = {n: runs.mean_sd(values) for n, values in errors.items() if values}
-        if not stats:
-            continue
-        means, sds, counts, _ = zip(*stats.values())
-        ax.errorbar(list(stats), means, [sd or 0 for sd in sds], fmt=style, marker=marker, color=color, capsize=4,
-                    markersize=6, label=f'{dataset.upper()}, mean and sd, n={span(counts)}')
-        for n, mean, sd in zip(stats, means, sds):       # USPS's numbers above their bars, MNIST's below
-            ax.annotate(f'{mean:.2f}', (n, mean + side * max(sd or 0, 0.1)), (0, 4 * side),
+        means, sds = zip(*(stat(dataset, str(n)) for n in range(TOP + 1)))
+        ax.errorbar(range(TOP + 1), means, sds, fmt=style, marker=marker, color=color, capsize=4, markersize=6,
+                    label=f'{dataset.upper()}, mean and sd, n={span(dataset)}')
+        for n, (mean, sd) in enumerate(zip(means, sds)):         # USPS's numbers above their bars, MNIST's below
+            ax.annotate(f'{mean:.2f}', (n, mean + side * max(sd, 0.1)), (0, 4 * side),
                         textcoords='offset points', ha='center', va='bottom' if side > 0 else 'top', fontsize=8.5)
     ax.plot([n + 0.28 for n in modern.PUBLISHED], [error for error, _ in modern.PUBLISHED.values()], 'x', color=BLACK,
             markersize=7, markeredgewidth=1.6,

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import repro
-from experiments.style import BLUE, GRAY, RED, WIDTH, maps, plt, ticks
+from experiments.style import BLUE, GRAY, RED, canvas, maps, plt, ticks
 from support import cli, files
 
 OUT = os.path.join('results', 'learning.gif')
@@ -41,7 +41,7 @@ def history(splits):
 
 def frame(presentations, kernels, errors, hours):
     """A picture of the net at one moment."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9), layout='constrained', width_ratios=(1, 1.25))
+    fig, (left, right) = canvas(2.9, 1, 2, width_ratios=(1, 1.25))
     maps(left, kernels, 4, np.abs(kernels).max())
     left.set_title(f'{presentations:,} presentations: the kernels of H1')
     for split, color, name in (('train', BLUE, 'training'), ('test', RED, 'test')):
@@ -70,10 +70,10 @@ def main():
     total = repro.PASSES * len(splits['train'][0])
     frames = [frame(n, kernels, errors, 24 * repro.DAYS * n / total) for n, kernels, errors in history(splits)]
     colors = frames[-1].quantize(64)    # few, and the same for all: a smaller file
-    frames = [image.quantize(palette=colors, dither=Image.Dither.NONE) for image in frames]
+    first, *others = (image.quantize(palette=colors, dither=Image.Dither.NONE) for image in frames)
     f = io.BytesIO()
-    frames[0].save(f, format='GIF', save_all=True, append_images=frames[1:], loop=0, optimize=True,
-                   duration=[int(1000 * SECONDS)] * (len(frames) - 1) + [1000 * LAST])
+    first.save(f, format='GIF', save_all=True, append_images=others, loop=0, optimize=True,
+               duration=[int(1000 * SECONDS)] * len(others) + [1000 * LAST])
     files.write_file(args.out, f.getvalue())
     print(f'{args.out}: {len(frames)} frames, {len(f.getvalue()) / 1000:.0f} kB')
 

@@ -13,12 +13,9 @@ as repro.py trains them: `karpathy2022` on MNIST and, if there is a data/usps,
 `paper` on USPS.
 
 The template is experiments/page.html; the net and its training, in JavaScript,
-are experiments/learn.js, and what shows them experiments/watch.js. Put into
-these are the nets' weights, their test errors and the margins below which they
-reject (see predict.py), a few test digits of MNIST to click, the constants of
-predict.py, and all digits that the page's own net learns: the embedded ones of
-MNIST, or USPS's, which are not ours to pass on. The same inputs give the same
-bytes.
+are experiments/learn.js, and what shows them experiments/watch.js. The digits
+that the page's own net learns are the embedded ones of MNIST, or USPS's, which
+are not ours to pass on. The same inputs give the same bytes.
 """
 import base64
 import json
@@ -44,14 +41,10 @@ SEED = 1337                             # repro.py's default
 MISREAD = 4                             # how many of the digits to click are ones that the first net misreads
 SOURCES = {'karpathy2022': "The 2022 reproduction's settings",
            'paper': "The paper's settings, with LeCun's constants of that year"}
-METHODS = {'sgd': 'gradient descent', 'newton': "Newton's method"}
 
 
 def trained(recipe, dataset):
-    """
-    A recipe's net, trained as `python repro.py` trains it: (net, data set's name, what its args.json would hold). Ends
-    the script if there are no digits or training diverges.
-    """
+    """(net, data set's name, what its args.json would hold) of a net, trained as `python repro.py` trains it."""
     print(f'training {recipe} on {dataset}', flush=True)
     settings = repro.RECIPES[recipe]
     try:
@@ -72,39 +65,32 @@ def read(run):
 def described(net, dataset, args):
     """What the page holds of a net, as plain Python objects."""
     X, Y = files.load_digits(dataset)['test']
-    least = predict.threshold(net, X, Y)
-    return {
-        'recipe': args['recipe'], 'dataset': dataset.upper(), 'way': predict.way(dataset),
-        'seed': str(args['seed']), 'settings': in_words(net, args),
-        'table': net.table, 'A': net.A, 'S': net.S, 'level': net.level,
-        'least': least if least < math.inf else None,
-        'test': {'n': len(X)} | {key: repro.measure(net, X, Y)[key] for key in ('error', 'misses', 'rejection')},
-        'weights': {name: packed(t.numpy().astype('<f4')) for name, t in net.state_dict().items()},
-    }
-
-
-def in_words(net, args):
-    """A run's settings for the page's reader."""
-    recipe, settings = args['recipe'], args['settings']['net'] | args['settings']['training']
-    known = recipe in SOURCES and args['settings'] == repro.RECIPES[recipe]
+    least, settings = predict.threshold(net, X, Y), args['settings']['net'] | args['settings']['training']
+    known = args['recipe'] in SOURCES and args['settings'] == repro.RECIPES[args['recipe']]
+    source = SOURCES[args['recipe']] if known else f'Recipe {args["recipe"]}'
     parts = ['tanh' if net.A == net.S == 1 else f'{net.A:.5g} tanh({net.S:.3g} s)', f'targets ±{net.level:g}',
              *[f'MSE times {net.factor:g}'] * (net.factor != 1),
              'initial range ±2.4/' + ('√fan-in' if settings['sqrt_fan_in'] else 'fan-in'),
-             METHODS[settings['optimizer']], f'rate {settings["rate"]}',
+             'gradient descent' if settings['optimizer'] == 'sgd' else "Newton's method", f'rate {settings["rate"]}',
              *([f'damping {settings["damping"]}'] if 'damping' in settings else []), f'{settings["passes"]} passes']
-    return f'{SOURCES[recipe] if known else f"Recipe {recipe}"}: {", ".join(parts)}'
+    return {
+        'recipe': args['recipe'], 'dataset': dataset.upper(), 'way': predict.way(dataset),
+        'seed': str(args['seed']), 'settings': f'{source}: {", ".join(parts)}',
+        'table': net.table, 'A': net.A, 'S': net.S, 'level': net.level,
+        'least': least if least < math.inf else None,
+        'test': {'n': len(X)} | {key: repro.measure(net, X, Y)[key] for key in ('error', 'misses', 'rejection')},
+        'weights': {name: packed(t.numpy().astype('<f4').tobytes()) for name, t in net.state_dict().items()},
+    }
 
 
-def packed(array, level=None):
-    """An array's bytes in base64, with a level compressed by zlib first."""
-    content = array.tobytes() if level is None else zlib.compress(array.tobytes(), level)
+def packed(content):
     return base64.b64encode(content).decode()
 
 
 def to_click(net, dataset):
     """
-    The test digits of MNIST to click: of each class the first that the net reads right; then the MISREAD mistakes with
-    the largest margins, no two of one class. A list of {'label': 0 to 9, 'uint8': 28x28 pixels in base64}.
+    Test digits of MNIST to click: of each class the first that the net reads right; then the MISREAD mistakes with the
+    largest margins, no two of one class.
     """
     images, labels = prepro.embedded()['test']
     X, Y = prepro.tensors(images, labels)
@@ -119,7 +105,7 @@ def to_click(net, dataset):
         if not right[i]:
             surest.setdefault(int(labels[i]), i)
     chosen += [surest[c] for c in list(surest)[:MISREAD]]
-    return [{'label': int(labels[i]), 'uint8': packed(images[i])} for i in chosen]
+    return [{'label': int(labels[i]), 'uint8': packed(images[i].tobytes())} for i in chosen]
 
 
 def to_learn(dataset):
@@ -136,14 +122,10 @@ def to_learn(dataset):
         'seed': SEED, 'days': repro.DAYS, 'n': len(splits['train'][1]), 'n_test': len(splits['test'][1]),
         'published': {name: {split: row[f'{split}_error'] for split in splits} for name, row in published.items()},
         'digits': {'side': splits['test'][0].shape[-1]} | {
-            split: {'images': packed(images, 9), 'labels': packed(labels, 9)}
-            for split, (images, labels) in splits.items()},
+            split: {name: packed(zlib.compress(array.tobytes(), 9))
+                    for name, array in zip(('images', 'labels'), arrays)}
+            for split, arrays in splits.items()},
     }
-
-
-def constants():
-    """The constants of predict.py that the page's script uses."""
-    return {'WORK': predict.WORK, 'CONTRAST': predict.CONTRAST, 'PALE': predict.PALE, 'WAYS': predict.WAYS}
 
 
 def page(data):
@@ -176,7 +158,8 @@ def main():
             cli.warn('no data/usps, so no net of the paper\'s own digits; for it run: '
                      'python prepro.py --dataset usps')
     data = {'nets': [described(*net) for net in nets], 'digits': to_click(*nets[0][:2]),
-            'learning': to_learn(args.dataset), 'constants': constants()}
+            'learning': to_learn(args.dataset),
+            'constants': {name: getattr(predict, name) for name in ('WORK', 'CONTRAST', 'PALE', 'WAYS')}}
     html = page(data).encode()
     files.write_file(out, html)
     print(f'{out}: {len(html) / 1000:.0f} kB')

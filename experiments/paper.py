@@ -15,6 +15,7 @@ import functools
 import numpy as np
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from sklearn.metrics import confusion_matrix
 
 import prepro
 import repro
@@ -26,50 +27,9 @@ from experiments.style import BLACK, BLUE, GRAY, ORANGE, WIDTH, bare, canvas, pn
 from repro import KARPATHY2022, PAPER, PAPER_FC40, RESULTS
 from support import cli
 
-# ---------------------------------------------------------------------------------------------------------------------
-# tables
 
 def tables():
-    return {'front': front(), 'table': papers_table(), 'single': single_runs(), 'nets': nets(),
-            'single_finding': single_finding(), 'notes': notes(), 'open': open_questions('paper', VARIANTS),
-            'open_full': open_questions('fc40', FC40_VARIANTS)}
-
-
-def front():
-    """The errors, the paper's and ours, and what agrees."""
-    keys = NARROW
-    link = '[the 2022 reproduction](https://github.com/karpathy/lecun1989-repro)'
-    _, n, *paper = ours('', runs_of('paper'), keys)
-    _, n_fc, *fc = ours('', runs_of('fc40'), keys)
-    _, n_2022, *in_2022 = ours('', runs_of('karpathy2022', 'mnist'), keys)
-    paper = [f'**{cell}**' + ', fitted' * key.startswith('train') for key, cell in zip(keys, paper)]
-    return table(
-        ['', *(LABELS[key] for key in keys)],
-        [['the paper, 1989', *published(PAPER, keys)],
-         [f'**here, on USPS** (`paper`, n={n})', *paper],
-         ['its fully connected net', *published(PAPER_FC40, keys)],
-         [f'here, on USPS (`fc40`, n={n_fc})', *fc],
-         [f'{link}, one run on MNIST', *published(KARPATHY2022, keys)],
-         [f'here, its settings on MNIST (`karpathy2022`, n={n_2022})', *in_2022]]) + f'\n\n{agreement()}'
-
-
-def agreement():
-    """What was fitted, and which of the paper's other results lie among single runs of ours."""
-    agree, differ = [], []
-    for net, key, value, place in comparisons():
-        if net in WHOSE and (net, key) not in FITTED:
-            single, unit = published({key: value}, [key])[0], UNITS[key]
-            (agree if place['low'] <= value <= place['high'] else differ).append(
-                f'- {WHOSE[net]}{NAMES[key]}: {single}{unit} in the paper, {span(key, place)}{unit} here')
-    return ("Mean ± standard deviation over n random initializations. Fitted: the learning rate and the damping of "
-            "Newton's method, to the paper's training MSE and training misses. Nothing is fitted to a test result, nor "
-            'to a result of the fully connected net.\n\nThe paper reports one run of each net. **What agrees**: among '
-            '95% of our single runs are\n\n' + '\n'.join(agree)
-            + ('\n\n**What does not**: outside of 95% of them lie\n\n' + '\n'.join(differ) if differ else ''))
-
-
-def papers_table():
-    return table(head(), [
+    papers = table(head(), [
         theirs('the paper, 1989', PAPER),
         ours('**here, on USPS** (`paper`)', runs_of('paper')),
         theirs('its fully connected net', PAPER_FC40),
@@ -77,6 +37,44 @@ def papers_table():
         theirs('the 2022 reproduction, on MNIST', KARPATHY2022),
         ours('its settings, our seeds, on its digits of MNIST (`karpathy2022`)', runs_of('karpathy2022', 'mnist')),
         ours('its settings, on USPS (`karpathy2022`)', runs_of('karpathy2022'))])
+    misses = by_seed('karpathy2022', 'test_misses', 'mnist').values()
+    single = (f'**One run says little.** The 2022 reproduction published {KARPATHY2022["test_misses"]} test misses. '
+              f'Over {len(misses)} random initializations the same net on the same digits misses {min(misses):.0f} to '
+              f'{max(misses):.0f} ([more](results/README.md#the-papers-table)).')
+    return {'front': front(), 'table': papers, 'single': single_runs(), 'nets': nets(), 'single_finding': single,
+            'notes': notes(), 'open': open_questions('paper', VARIANTS),
+            'open_full': open_questions('fc40', FC40_VARIANTS)}
+
+
+def front():
+    """The errors, the paper's and ours, and what agrees."""
+    paper, fc, in_2022 = (ours('', runs_of(recipe, dataset), NARROW)[1:] for recipe, dataset in (
+        ('paper', 'usps'), ('fc40', 'usps'), ('karpathy2022', 'mnist')))
+    fitted = [f'**{cell}**' + ', fitted' * key.startswith('train') for key, cell in zip(NARROW, paper[1:])]
+    link = '[the 2022 reproduction](https://github.com/karpathy/lecun1989-repro)'
+    return table(
+        ['', *(LABELS[key] for key in NARROW)],
+        [['the paper, 1989', *published(PAPER, NARROW)],
+         [f'**here, on USPS** (`paper`, n={paper[0]})', *fitted],
+         ['its fully connected net', *published(PAPER_FC40, NARROW)],
+         [f'here, on USPS (`fc40`, n={fc[0]})', *fc[1:]],
+         [f'{link}, one run on MNIST', *published(KARPATHY2022, NARROW)],
+         [f'here, its settings on MNIST (`karpathy2022`, n={in_2022[0]})', *in_2022[1:]]]) + f'\n\n{agreement()}'
+
+
+def agreement():
+    """What was fitted, and which of the paper's other results lie among single runs of ours."""
+    agree, differ = [], []
+    for net, key, value, place in comparisons():
+        if net in WHOSE and (net, key) not in FITTED:
+            (agree if place['low'] <= value <= place['high'] else differ).append(
+                f'- {WHOSE[net]}{NAMES[key]}: {published({key: value}, [key])[0]}{UNITS[key]} in the paper, '
+                f'{span(key, place)}{UNITS[key]} here')
+    return ("Mean ± standard deviation over n random initializations. Fitted: the learning rate and the damping of "
+            "Newton's method, to the paper's training MSE and training misses. Nothing is fitted to a test result, nor "
+            'to a result of the fully connected net.\n\nThe paper reports one run of each net. **What agrees**: among '
+            '95% of our single runs are\n\n' + '\n'.join(agree)
+            + '\n\n**What does not**: outside of 95% of them lie\n\n' + '\n'.join(differ))
 
 
 NET, FULL = 'the paper, `paper` on USPS', 'its fully connected net, `fc40` on USPS'
@@ -89,14 +87,12 @@ FITTED = (NET, 'train_loss'), (NET, 'train_misses')
 
 
 def comparisons():
-    """
-    [(net, result, value, place)]: published single runs, and uncertainty.single_run of each among ours. Errors are
-    counted in misses where those were published, as the percentages are rounded.
-    """
+    """[(net, result, value, place)]: published single runs, and uncertainty.single_run of each among ours."""
     runs = [(net, key, value, by_seed(recipe, key, dataset))
             for net, results, recipe, dataset in ((NET, PAPER, 'paper', 'usps'), (FULL, PAPER_FC40, 'fc40', 'usps'),
                                                   (NET_2022, KARPATHY2022, 'karpathy2022', 'mnist'))
-            for key, value in results.items() if not (key.endswith('error') and key[:-5] + 'misses' in results)]
+            for key, value in results.items()                            # misses, where published, are not rounded
+            if not (key.endswith('error') and key[:-5] + 'misses' in results)]
     full, net = (by_seed(recipe, 'test_misses') for recipe in ('fc40', 'paper'))
     apart = round(PAPER_FC40['test_error'] / 100 * prepro.N_TEST) - PAPER['test_misses']
     runs.append((APART, 'test_misses', apart, {seed: full[seed] - net[seed] for seed in full if seed in net}))
@@ -105,14 +101,6 @@ def comparisons():
 
 def span(key, place):
     return ' to '.join(f'{place[end] * SCALE[key]:.{DECIMALS[key]}f}' for end in ('low', 'high'))
-
-
-def single_finding():
-    """How far a single run may lie, for the front page."""
-    misses = by_seed('karpathy2022', 'test_misses', 'mnist').values()
-    return (f'**One run says little.** The 2022 reproduction published {KARPATHY2022["test_misses"]} test misses. Over '
-            f'{len(misses)} random initializations the same net on the same digits misses {min(misses):.0f} to '
-            f'{max(misses):.0f} ([more](results/README.md#the-papers-table)).')
 
 
 def single_runs():
@@ -129,27 +117,25 @@ def change(recipe, base='paper'):
 
 def nets():
     """Pairs of recipes on the same test digits."""
-    rows = []
-    for a in 'fc40', 'karpathy2022', 'sgd':
-        d = change(a)
-        missed_a, missed = ({seed: set(words.split()) for seed, words in by_seed(name, 'missed').items()}
-                            for name in (a, 'paper'))
-        tests = [uncertainty.mcnemar(missed_a[seed], missed[seed]) for seed in missed_a if seed in missed]
-        only_a, only_paper, below = np.mean([(n, m, p < 0.05) for n, m, p in tests], 0)
-        rows.append([f'`{a}` - `paper`', d['n'], interval(d), probability(d['p']), f'{only_a:.1f}', f'{only_paper:.1f}',
-                     f'{below * len(tests):.0f} of {len(tests)}'])
+    rows, paper = [], by_seed('paper', 'missed')
+    for name in 'fc40', 'karpathy2022', 'sgd':
+        tests = [uncertainty.mcnemar(set(missed.split()), set(paper[seed].split()))
+                 for seed, missed in by_seed(name, 'missed').items() if seed in paper]
+        only_a, only_paper, p = np.transpose(tests)
+        d = change(name)
+        rows.append([f'`{name}` - `paper`', d['n'], interval(d), probability(d['p']), f'{only_a.mean():.1f}',
+                     f'{only_paper.mean():.1f}', f'{(p < 0.05).sum()} of {len(tests)}'])
     return table(['', 'n', 'test error, % [95%]', 'p over seeds', 'missed by the first alone', 'by the second alone',
                   'McNemar p < 0.05'], rows)
 
 
 def open_questions(recipe, variants):
     """One change to a recipe at a time."""
-    rows = [[*ours(f'`{recipe}`', runs_of(recipe), NARROW), '', '']]
-    for name, (what, _) in variants.items():
-        d = change(name, recipe)
-        rows.append([*ours(f'`{name}`: {what}'.replace('+-', '±'), runs_of(name), NARROW), interval(d),
-                     probability(d['p'])])
-    return table([f'one change to `{recipe}`', *head(NARROW)[1:], f'test error - `{recipe}` [95%]', 'p'], rows)
+    changes = {name: change(name, recipe) for name in variants}
+    return table([f'one change to `{recipe}`', *head(NARROW)[1:], f'test error - `{recipe}` [95%]', 'p'], [
+        [*ours(f'`{recipe}`', runs_of(recipe), NARROW), '', ''],
+        *([*ours(f'`{name}`: {what}'.replace('+-', '±'), runs_of(name), NARROW), interval(changes[name]),
+           probability(changes[name]['p'])] for name, (what, _) in variants.items())])
 
 
 # What the paper leaves open: the question, what `paper` assumes, why, and the recipes that do otherwise
@@ -174,12 +160,10 @@ ASSUMED = (
 
 def notes():
     """What the paper leaves open, what is assumed, and what another choice does to the test error."""
-    rows = []
-    for question, assumed, why, names in ASSUMED:
-        changes = {name: change(name, 'fc40' if name in FC40_VARIANTS else 'paper') for name in names}
-        rows.append([question, assumed.format(**repro.RECIPES['paper']['training']), why,
-                     '; '.join(f'`{name}`: {interval(d)}' for name, d in changes.items())])
-    return table(['open', 'assumed', 'why', 'otherwise'], rows, '---')
+    return table(['open', 'assumed', 'why', 'otherwise'], [
+        [question, assumed.format(**repro.RECIPES['paper']['training']), why, '; '.join(
+            f'`{name}`: {interval(change(name, "fc40" if name in FC40_VARIANTS else "paper"))}' for name in names)]
+        for question, assumed, why, names in ASSUMED], '---')
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -190,10 +174,7 @@ SEEDS = range(10)                       # where a picture shows one net, it is t
 
 @functools.cache
 def trained(recipe, dataset, seed):
-    """
-    A net of one of repro.py's recipes, and what repro.measure said after each pass: {split: {'loss', 'error', ...: a
-    list, one number a pass}}.
-    """
+    """(a net of one of repro.py's recipes, {split: {'loss', 'error', ...: [repro.measure's after each pass]}})."""
     settings, splits = repro.RECIPES[recipe], load(dataset)
     net, history = repro.build(settings, seed), {split: [] for split in splits}
     try:
@@ -212,15 +193,6 @@ def tested(recipe, dataset, seed):
     return repro.outputs(trained(recipe, dataset, seed)[0], X), Y.argmax(1)
 
 
-def confusion():
-    """How many of USPS's test digits of each class (rows) get which answer (columns), (10, 10): the mean over SEEDS."""
-    matrix = np.zeros((10, 10))
-    for seed in SEEDS:
-        out, labels = tested('paper', 'usps', seed)
-        np.add.at(matrix, (labels.numpy(), out.argmax(1).numpy()), 1 / len(SEEDS))
-    return matrix
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # pictures
 
@@ -233,7 +205,6 @@ BANDS = 'lines: the mean of {} seeds; bands: from the lowest to the highest'
 
 
 def band(ax, x, curves, color, style, label):
-    """Curves (n, len(x)) as their mean, and the range that they span."""
     ax.fill_between(x, curves.min(0), curves.max(0), color=color, alpha=0.25, linewidth=0)
     ax.plot(x, curves.mean(0), style, color=color, label=label)
 
@@ -252,10 +223,10 @@ def draw_curves():
                      f'{dataset.upper()}, {settings}: {name}')
             for split, marker, name in (('train', 'v', 'training'), ('test', '^', 'test')):
                 ax.plot(repro.PASSES, single[f'{split}_{key}'], marker, color=color, markersize=7.5,
-                        markeredgecolor=BLACK, clip_on=False, zorder=5, linestyle='none',
+                        markeredgecolor=BLACK, clip_on=False, zorder=5,
                         label=f'{source} after {repro.PASSES} passes: {name}')
-    for ax, title, at in ((axes[0], 'mean squared error', (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)),
-                          (axes[1], 'error, %', (0.1, 0.2, 0.5, 1, 2, 5, 10))):
+    for ax, title, at in zip(axes, ('mean squared error', 'error, %'), (
+            (0.002, 0.005, 0.01, 0.02, 0.05, 0.1), (0.1, 0.2, 0.5, 1, 2, 5, 10))):
         ax.set(yscale='log', title=title, xlabel='passes', xlim=(1, repro.PASSES), xticks=(1, 5, 10, 15, 20, 23))
         ticks(ax.yaxis, *at)
     fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=2, alignment='left',
@@ -279,13 +250,13 @@ def draw_rejection():
     for single, color, marker, label in ((PAPER_FC40, 'white', 's', 'the paper, fully connected'),
                                          (PAPER, BLUE, 'D', 'the paper'),
                                          (KARPATHY2022, ORANGE, 'o', 'the 2022 reproduction')):
-        ax.plot(0, single['test_error'], marker, color=color, markersize=7, markeredgecolor=BLACK, clip_on=False,
-                zorder=5, label=label)
+        points = {0: single['test_error']}
         if 'rejection' in single:
-            point = single['rejection'], 1
-            ax.plot(*point, marker, color=color, markersize=7, markeredgecolor=BLACK, zorder=5)
-            ax.annotate(f'{single["rejection"]}% rejected\nfor 1% error', point, (24, 62),
+            points[single['rejection']] = 1
+            ax.annotate(f'{single["rejection"]}% rejected\nfor 1% error', (single['rejection'], 1), (24, 62),
                         textcoords='offset points', arrowprops={'arrowstyle': '-', 'shrinkB': 5, 'linewidth': 0.8})
+        ax.plot(list(points), list(points.values()), marker, color=color, markersize=7, markeredgecolor=BLACK,
+                clip_on=False, zorder=5, label=label)
     ax.axhline(1, color=BLACK, linewidth=0.8, linestyle=':')
     ax.set(xlim=(0, 30), ylim=(0, 9), xlabel='rejected, % of the test digits',
            title='error, % of the digits not rejected')
@@ -293,13 +264,14 @@ def draw_rejection():
     return png(fig)
 
 
-def draw_wrong(columns=14):
+def draw_wrong():
     """Every test digit that one net gets wrong, most confident first."""
+    columns = 14
     X, _ = load('usps')['test']
     out, labels = tested('paper', 'usps', SEEDS[0])
     answers, gap = out.argmax(1), -out.topk(2).values.diff()[:, 0]
     wrong = [k for k in gap.argsort(descending=True, stable=True).tolist() if answers[k] != labels[k]]
-    rows = max(1, -(-len(wrong) // columns))
+    rows = -(-len(wrong) // columns)
     w, h = 20, 25                       # a digit's place, in its pixels: 16x16 and the label below it
     fig, ax = canvas(0.6 + WIDTH * rows * h / (columns * w))
     bare(ax)
@@ -318,11 +290,12 @@ def draw_wrong(columns=14):
 
 def draw_confusion():
     """Which class is taken for which, and the error of each class."""
-    matrix = confusion()
+    # how many test digits of each class (rows) get which answer (columns)
+    matrix = np.mean([confusion_matrix(labels, out.argmax(1), labels=range(10))
+                      for out, labels in (tested('paper', 'usps', seed) for seed in SEEDS)], 0)
     sizes, wrong = matrix.sum(1), matrix * (1 - np.eye(10))
-    error = 100 * wrong.sum(1) / sizes.clip(1)
     fig, (ax, bars) = canvas(4.4, 1, 2, sharey=True, width_ratios=(1.9, 1))
-    ax.imshow(wrong, cmap='Blues', aspect='auto', vmax=1.6 * wrong.max() or 1)       # pale enough to read numbers on
+    ax.imshow(wrong, cmap='Blues', aspect='auto', vmax=1.6 * wrong.max())       # pale enough to read numbers on
     for (c, a), n in np.ndenumerate(matrix):
         if n:
             ax.text(a, c, f'{n:.1f}', ha='center', va='center', fontsize=8.5, color=GRAY if a == c else BLACK)
@@ -331,8 +304,8 @@ def draw_confusion():
            title=f'test digits of USPS by answer: the mean of {len(SEEDS)} seeds')
     mean = 100 * wrong.sum() / sizes.sum()
     bars.axvline(mean, color=BLACK, linewidth=0.8, linestyle=':')
-    bars.bar_label(bars.barh(range(10), error, color=BLUE, height=0.6), fmt='%.1f', padding=4, fontsize=8.5,
-                   bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1})
+    bars.bar_label(bars.barh(range(10), 100 * wrong.sum(1) / sizes, color=BLUE, height=0.6), fmt='%.1f', padding=4,
+                   fontsize=8.5, bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1})
     bars.set(title='error, % of the class', xlabel=f'dotted: all {round(sizes.sum())}, {mean:.1f}%')
     bars.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axes in (ax, bars):

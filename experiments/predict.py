@@ -37,7 +37,7 @@ import repro
 from support import cli, files
 from support.cli import fail
 
-WORK = 256              # pixels: larger pictures are shrunk until their longer side has this many
+WORK = 256              # pixels: the longer side of a picture; of larger ones each pixel is the mean of several
 CONTRAST = 0.05         # of the range from black to white: a picture with less contrast is blank
 PALE = 0.3              # of the darkest ink: anything paler is taken for the blur at the edge of a stroke
 THICK = 0.4             # of the picture's longer side: nothing that is as thick in both directions is ink
@@ -63,22 +63,19 @@ def gray(image):
     A Pillow image of any mode as float32 (h, w), its longer side at most WORK. What is transparent is laid on white
     paper, or on black where nothing would show on white, as with white ink.
     """
+    scale = min(1, WORK / max(image.size))
+    size = [max(1, round(n * scale)) for n in image.size]
     if image.mode in ('I', 'F') or image.mode.startswith('I;'):          # more than 8 bits, which convert() would clip
         v = np.asarray(image).astype(np.float32)
         v = v / (np.abs(v).max() or 1)  # no file says how many of its bits are in use
         v = v - v.min()
-        return np.asarray(shrunk(Image.fromarray(v / v.max() if v.max() > CONTRAST else v)))
+        v = v / v.max() if v.max() > CONTRAST else v
+        return np.asarray(Image.fromarray(v).resize(size, Image.Resampling.BOX))
     transparent = image.mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info
-    image = shrunk(image.convert('RGBA' if transparent else 'RGB').convert('RGBA'))
-    on_white, on_black = (np.asarray(Image.alpha_composite(Image.new('RGBA', image.size, paper), image).convert('L'),
+    image = image.convert('RGBA' if transparent else 'RGB').convert('RGBA').resize(size, Image.Resampling.BOX)
+    on_white, on_black = (np.asarray(Image.alpha_composite(Image.new('RGBA', size, paper), image).convert('L'),
                                      np.float32) / 255 for paper in ('white', 'black'))
     return on_white if np.ptp(on_white) > CONTRAST else on_black
-
-
-def shrunk(image):
-    """The image with its longer side at most WORK pixels; each new pixel is the mean of those it replaces."""
-    scale = min(1, WORK / max(image.size))
-    return image.resize([max(1, round(n * scale)) for n in image.size], Image.Resampling.BOX)
 
 
 def opened(path):
@@ -171,10 +168,7 @@ def cropped(ink):
 
 
 def deslanted(ink):
-    """
-    Ink (h, w) sheared until it stands upright: until x and y, weighted by the ink, are uncorrelated. They are in each
-    digit of USPS, though the paper does not say so.
-    """
+    """Ink (h, w) sheared until x and y, weighted by it, are uncorrelated, as they are in each digit of USPS."""
     center = ndimage.center_of_mass(ink)
     y, x = (i - c for i, c in zip(np.indices(ink.shape), center))
     slant = np.clip((x * y * ink).sum() / max((y * y * ink).sum(), 1), -1, 1)    # how far each row is right of the last
@@ -242,11 +236,9 @@ def answer(net, out, least):
     """A bar chart of the outputs out (10,), and a verdict: lines of text. With least None, nothing is rejected."""
     low, high, level = (0, 1, 1) if isinstance(net, modern.Net) else (-net.A, net.A, net.level)
 
-    def length(y):
-        return min(max(0, round((y - low) / (high - low) * BAR)), BAR)
-    target = length(level)
-    bars = [(f'{"#" * length(y):{BAR}}', y) for y in out.tolist()]
-    chart = [f'  {c}  {bar[:target]}|{bar[target:]} {y:+.2f}' for c, (bar, y) in enumerate(bars)]
+    *lengths, target = (round((min(max(y, low), high) - low) / (high - low) * BAR) for y in (*out.tolist(), level))
+    bars = [f'{"#" * length:{BAR}}' for length in lengths]
+    chart = [f'  {c}  {bars[c][:target]}|{bars[c][target:]} {out[c]:+.2f}' for c in range(10)]
     (first, second), (a, b) = (t.tolist() for t in out.topk(2))
     verdict, limit = 'answer', ''
     if least is not None:

@@ -20,6 +20,7 @@ It prints the percentages that are wrong, that are rejected, and that are wrong
 and not rejected.
 """
 import functools
+import itertools
 import os
 
 import numpy as np
@@ -35,8 +36,8 @@ from support import cli, files, runs
 FONTS = [f'DejaVu{family}{style}' for family, italic in (('Sans', 'Oblique'), ('SansMono', 'Oblique'),
                                                          ('Serif', 'Italic'))
          for style in ('', '-Bold', f'-{italic}', f'-Bold{italic}')]
-FONTS += ['STIXGeneral', 'STIXGeneralBol', 'STIXGeneralItalic', 'STIXGeneralBolIta']
-FONTS += ['cmr10', 'cmb10', 'cmss10', 'cmtt10']
+FONTS += ['STIXGeneral', 'STIXGeneralBol', 'STIXGeneralItalic', 'STIXGeneralBolIta', 'cmr10', 'cmb10', 'cmss10',
+          'cmtt10']
 SIZES = (24, 80, 300)
 RECIPE = repro.RECIPES['karpathy2022']
 PHOTOGRAPHS = 200                       # of each kind
@@ -45,178 +46,112 @@ KEY = ('dataset', 'settings', 'pictures', 'seed')
 VALUES = ('n', 'error', 'rejected', 'error_kept')
 WORDS = KEY[:-1]
 
-def test_digits(dataset):
-    """[(picture, label)] of a data set's test digits, light on dark as they are."""
-    if dataset == 'mnist':
-        images, labels = prepro.embedded()['test']
-    else:
-        X, Y = files.load_digits(dataset)['test']
-        images, labels = np.round((X[:, 0].numpy() + 1) * 127.5).astype(np.uint8), Y.argmax(1).numpy()
-        images = np.pad(images, ((0, 0), (4, 4), (4, 4)))
-    return [(Image.fromarray(image), int(label)) for image, label in zip(images, labels)]
-
 
 def fonts(rng):
     """[(picture, label)] of every digit in every font, size and polarity, somewhere on its page."""
     import matplotlib                   # here: report.py, which reads the rows, draws nothing
     folder = os.path.join(matplotlib.get_data_path(), 'fonts', 'ttf')
     pictures = []
-    for name in FONTS:
-        for size in SIZES:
-            font = ImageFont.truetype(os.path.join(folder, f'{name}.ttf'), size)
-            for c in range(10):
-                for ink, paper in ((0, 255), (255, 0)):
-                    page = Image.new('L', (2 * size, 2 * size), paper)
-                    x, y = rng.uniform(0.1, 0.9, 2) * size
-                    ImageDraw.Draw(page).text((x, y), str(c), ink, font)
-                    pictures.append((page, c))
+    for name, size, c, (ink, paper) in itertools.product(FONTS, SIZES, range(10), ((0, 255), (255, 0))):
+        page = Image.new('L', (2 * size, 2 * size), paper)
+        font = ImageFont.truetype(os.path.join(folder, f'{name}.ttf'), size)
+        ImageDraw.Draw(page).text(tuple(rng.uniform(0.1, 0.9, 2) * size), str(c), ink, font)
+        pictures.append((page, c))
     return pictures
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# synthetic photographs: scenes are functions (page, ink, rng), which change the brightness of the page, and the ink on
-# it, from 0 to 1, both arrays of HEIGHT x WIDTH
+# synthetic photographs
 
 HEIGHT, WIDTH = 600, 800
 ROW, COLUMN = np.indices((HEIGHT, WIDTH), dtype=np.float32)
-
-
-def box_of(ink):
-    """(top, bottom, left, right) of what is on the page."""
-    ys, xs = np.nonzero(ink > 0.3)
-    return ys.min(), ys.max(), xs.min(), xs.max()
-
-
-def side(rng, low, high):
-    """A mask of the page beyond a straight edge in any direction, between the shares low and high of the page."""
-    angle = rng.uniform(0, 2 * np.pi)
-    along = np.cos(angle) * (COLUMN - WIDTH / 2) + np.sin(angle) * (ROW - HEIGHT / 2)
-    return along < along.min() + rng.uniform(low, high) * np.ptp(along)
-
-
-def stroke(ink, points, width):
-    """Add a pen's line through points (x, y)."""
-    image = Image.new('L', (WIDTH, HEIGHT))
-    ImageDraw.Draw(image).line(points, fill=255, width=int(width))
-    np.maximum(ink, np.asarray(image) / 255, out=ink)
-
-
-def plain(page, ink, rng):
-    """Nothing but the digit."""
-
-
-def gradient(page, ink, rng):
-    a, b = rng.uniform(-0.4, 0.4, 2)
-    page *= 0.8 + a * (COLUMN / WIDTH - 0.5) + b * (ROW / HEIGHT - 0.5)
-
-
-def vignette(page, ink, rng):
-    page *= 1 - 0.8 * ((COLUMN / WIDTH - 0.5)**2 + (ROW / HEIGHT - 0.5)**2)
-
-
-def grain(page, ink, rng):
-    page += rng.normal(0, 0.05, page.shape)
-
-
-def ruled(page, ink, rng):
-    step = rng.randint(30, 60)
-    page[ROW % step < 2] *= 0.8
-
-
-def squared(page, ink, rng):
-    step = rng.randint(40, 80)
-    page[(ROW % step < 2) | (COLUMN % step < 2)] *= 0.75
-
-
-def fold(page, ink, rng):
-    angle = rng.uniform(0, np.pi)
-    d = np.cos(angle) * (COLUMN - WIDTH / 2) + np.sin(angle) * (ROW - HEIGHT / 2) - rng.uniform(-150, 150)
-    page *= np.where(d > 0, 0.93, 1) * (1 - 0.3 * np.exp(-(d / 3)**2))
-
-
-def speck(page, ink, rng):
-    y, x = rng.randint(HEIGHT - 3), rng.randint(WIDTH - 3)
-    ink[y:y + 3, x:x + 3] = 1
-
-
-def specks(page, ink, rng):
-    for size in rng.randint(2, 8, 12):
-        y, x = rng.randint(HEIGHT - size), rng.randint(WIDTH - size)
-        ink[y:y + size, x:x + size] = 1
-
-
-def shadow(light):
-    def soft(page, ink, rng):
-        """Over a corner."""
-        far = np.hypot(COLUMN - rng.choice([0, WIDTH]), ROW - rng.choice([0, HEIGHT]))
-        page *= 1 - (1 - light) / (1 + np.exp((far - rng.uniform(250, 500)) / rng.uniform(15, 50)))
-    return soft
-
-
-def hard_shadow(page, ink, rng):
-    page[side(rng, 0.15, 0.6)] *= 0.6
-
-
-def table_edge(page, ink, rng):
-    beyond = side(rng, 0.08, 0.22)
-    page[beyond], ink[beyond] = rng.uniform(0.2, 0.5), 0
-
-
-def strip(page, ink, rng):
-    """Dark, 2% of the picture, along one side."""
-    side = (page, page.T)[rng.randint(2)][::rng.choice([-1, 1])]
-    side[:round(0.02 * len(side))] *= 0.25
-
-
-def finger(page, ink, rng):
-    """From below, not as far as the digit."""
-    x, half = rng.uniform(0, WIDTH), rng.uniform(35, 70)
-    length = min(rng.uniform(60, 130), HEIGHT - box_of(ink)[1] - half - 10)
-    below = np.hypot(COLUMN - x, np.minimum(ROW - (HEIGHT - length), 0)) < half
-    page[below], ink[below] = rng.uniform(0.3, 0.6), 0
-
-
-def frame(page, ink, rng):
-    """A box around the digit."""
-    top, bottom, left, right = box_of(ink)
-    gap = rng.uniform(25, 60)
-    left, right = max(left - gap, 8), min(right + gap, WIDTH - 8)
-    top, bottom = max(top - gap, 8), min(bottom + gap, HEIGHT - 8)
-    stroke(ink, [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], rng.uniform(3, 9))
-
-
-def underline(page, ink, rng):
-    _, bottom, left, right = box_of(ink)
-    y, slope = min(bottom + rng.uniform(15, 60), HEIGHT - 20), rng.uniform(-10, 10)
-    stroke(ink, [(left - 40, y - slope), (right + 40, y + slope)], rng.uniform(4, 12))
-
-
-# kind: (in words, the scene, what the ink takes of the light)
-PEN, PENCIL, CHALK = 0.75, 0.3, -3
-SCENES = {
-    'clean': ('clean', plain, PEN), 'gradient': ('light from one side', gradient, PEN),
-    'vignette': ('vignette', vignette, PEN), 'noise': ('noise', grain, PEN), 'ruled': ('ruled paper', ruled, PEN),
-    'squared': ('squared paper', squared, PEN), 'fold': ('a fold', fold, PEN),
-    'chalk': ('chalk on a board', plain, CHALK), 'small': ('small', plain, PEN), 'off': ('off center', plain, PEN),
-    'speck': ('a speck of 3x3', speck, PEN), 'specks': ('12 specks', specks, PEN),
-    'shadow80': ('soft shadow, x 0.8', shadow(0.8), PEN), 'shadow75': ('soft shadow, x 0.75', shadow(0.75), PEN),
-    'pencil': ('pencil', plain, PENCIL), 'pencil90': ('pencil, soft shadow, x 0.9', shadow(0.9), PENCIL),
-    'hard': ('a shadow with an edge', hard_shadow, PEN), 'table': ("the table's edge", table_edge, PEN),
-    'strip': ('a dark strip along one side', strip, PEN), 'finger': ('a finger', finger, PEN),
-    'box': ('a box around the digit', frame, PEN), 'underline': ('underlined', underline, PEN)}
+SCENES = {              # {kind: in words}
+    'clean': 'clean', 'gradient': 'light from one side', 'vignette': 'vignette', 'noise': 'noise',
+    'ruled': 'ruled paper', 'squared': 'squared paper', 'fold': 'a fold', 'chalk': 'chalk on a board',
+    'small': 'small', 'off': 'off center', 'speck': 'a speck of 3x3', 'specks': '12 specks',
+    'shadow80': 'soft shadow, x 0.8', 'shadow75': 'soft shadow, x 0.75', 'pencil': 'pencil',
+    'pencil90': 'pencil, soft shadow, x 0.9', 'hard': 'a shadow with an edge', 'table': "the table's edge",
+    'strip': 'a dark strip along one side', 'finger': 'a finger', 'box': 'a box around the digit',
+    'underline': 'underlined'}
 DIGITS = {'own': 'its own test digits', 'other': "the other set's test digits", 'fonts': 'digits of 20 fonts'}
 KINDS = (*DIGITS, *SCENES)
 
 
 def photograph(picture, kind, rng):
     """A digit's picture, light on dark, as a photograph of a kind in SCENES."""
-    _, scene, depth = SCENES[kind]
     low, high = {'small': (90, 130), 'off': (220, 300)}.get(kind, (360, 480))
     size, around = rng.randint(low, high), 1 if kind in ('small', 'off') else 0.25
     top, left = (int((n - size) * (0.5 + around * rng.uniform(-0.5, 0.5))) for n in (HEIGHT, WIDTH))
-    ink, page = np.zeros((HEIGHT, WIDTH)), np.full((HEIGHT, WIDTH), 0.2 if depth == CHALK else 0.85)
+    # ink is from 0 to 1; depth is what it takes of the light of the page, here pen, pencil or chalk
+    ink, page = np.zeros((HEIGHT, WIDTH)), np.full((HEIGHT, WIDTH), 0.2 if kind == 'chalk' else 0.85)
+    depth = {'chalk': -3, 'pencil': 0.3, 'pencil90': 0.3}.get(kind, 0.75)
     ink[top:top + size, left:left + size] = np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)) / 255
-    scene(page, ink, rng)
+    ys, xs = np.nonzero(ink > 0.3)
+    top, bottom, left, right = ys.min(), ys.max(), xs.min(), xs.max()    # of the digit
+
+    def across(angle):
+        """How far each point of the page is along a direction."""
+        return np.cos(angle) * (COLUMN - WIDTH / 2) + np.sin(angle) * (ROW - HEIGHT / 2)
+
+    def side(low, high):
+        """A mask of the page beyond a straight edge in any direction, between the shares low and high of the page."""
+        along = across(rng.uniform(0, 2 * np.pi))
+        return along < along.min() + rng.uniform(low, high) * np.ptp(along)
+
+    def stroke(points, width):
+        """Add a pen's line through points (x, y)."""
+        image = Image.new('L', (WIDTH, HEIGHT))
+        ImageDraw.Draw(image).line(points, fill=255, width=int(width))
+        np.maximum(ink, np.asarray(image) / 255, out=ink)
+
+    match kind:
+        case 'gradient':
+            a, b = rng.uniform(-0.4, 0.4, 2)
+            page *= 0.8 + a * (COLUMN / WIDTH - 0.5) + b * (ROW / HEIGHT - 0.5)
+        case 'vignette':
+            page *= 1 - 0.8 * ((COLUMN / WIDTH - 0.5)**2 + (ROW / HEIGHT - 0.5)**2)
+        case 'noise':
+            page += rng.normal(0, 0.05, page.shape)
+        case 'ruled':
+            page[ROW % rng.randint(30, 60) < 2] *= 0.8
+        case 'squared':
+            step = rng.randint(40, 80)
+            page[(ROW % step < 2) | (COLUMN % step < 2)] *= 0.75
+        case 'fold':
+            d = across(rng.uniform(0, np.pi)) - rng.uniform(-150, 150)
+            page *= np.where(d > 0, 0.93, 1) * (1 - 0.3 * np.exp(-(d / 3)**2))
+        case 'speck':
+            y, x = rng.randint(HEIGHT - 3), rng.randint(WIDTH - 3)
+            ink[y:y + 3, x:x + 3] = 1
+        case 'specks':
+            for size in rng.randint(2, 8, 12):
+                y, x = rng.randint(HEIGHT - size), rng.randint(WIDTH - size)
+                ink[y:y + size, x:x + size] = 1
+        case 'shadow80' | 'shadow75' | 'pencil90':                       # over a corner
+            far = np.hypot(COLUMN - rng.choice([0, WIDTH]), ROW - rng.choice([0, HEIGHT]))
+            light = {'shadow80': 0.8, 'shadow75': 0.75, 'pencil90': 0.9}[kind]
+            page *= 1 - (1 - light) / (1 + np.exp((far - rng.uniform(250, 500)) / rng.uniform(15, 50)))
+        case 'hard':
+            page[side(0.15, 0.6)] *= 0.6
+        case 'table':
+            beyond = side(0.08, 0.22)
+            page[beyond], ink[beyond] = rng.uniform(0.2, 0.5), 0
+        case 'strip':                   # 2% of the picture
+            edge = (page, page.T)[rng.randint(2)][::rng.choice([-1, 1])]
+            edge[:round(0.02 * len(edge))] *= 0.25
+        case 'finger':                  # from below, not as far as the digit
+            x, half = rng.uniform(0, WIDTH), rng.uniform(35, 70)
+            length = min(rng.uniform(60, 130), HEIGHT - bottom - half - 10)
+            below = np.hypot(COLUMN - x, np.minimum(ROW - (HEIGHT - length), 0)) < half
+            page[below], ink[below] = rng.uniform(0.3, 0.6), 0
+        case 'box':
+            gap = rng.uniform(25, 60)
+            left, right = max(left - gap, 8), min(right + gap, WIDTH - 8)
+            top, bottom = max(top - gap, 8), min(bottom + gap, HEIGHT - 8)
+            stroke([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], rng.uniform(3, 9))
+        case 'underline':
+            y, slope = min(bottom + rng.uniform(15, 60), HEIGHT - 20), rng.uniform(-10, 10)
+            stroke([(left - 40, y - slope), (right + 40, y + slope)], rng.uniform(4, 12))
     v = page * (1 - depth * ink) + rng.normal(0, 0.015, page.shape)
     return Image.fromarray(np.round(255 * np.clip(v, 0, 1)).astype(np.uint8))
 
@@ -229,23 +164,18 @@ def digits_in(kind):
     """([ink of the digit that predict.py finds], labels) in each picture of a kind, or of a data set's test digits."""
     rng = np.random.RandomState(KINDS.index(kind) if kind in KINDS else 0)
     if kind == 'fonts':
-        found = fonts(rng)
-    elif kind in SCENES:
-        digits = test_digits('mnist')
-        chosen = [digits[i] for i in rng.permutation(len(digits))[:PHOTOGRAPHS]]
-        found = [(photograph(picture, kind, rng), label) for picture, label in chosen]
+        pictures, labels = zip(*fonts(rng))
+    elif kind == 'usps':
+        X, Y = files.load_digits('usps')['test']
+        images, labels = np.round((X[:, 0].numpy() + 1) * 127.5).astype(np.uint8), Y.argmax(1)
+        pictures = [Image.fromarray(np.pad(image, 4)) for image in images]
     else:
-        found = test_digits(kind)
-    return ([predict.digit(predict.gray(picture))[0] for picture, _ in found],
-            torch.tensor([label for _, label in found]))
-
-
-@functools.cache
-def shown(dataset, kind):
-    """(X, labels): the pictures of a kind as a net trained on dataset sees them through predict.py."""
-    other = {'mnist': 'usps', 'usps': 'mnist'}[dataset]
-    inks, labels = digits_in({'own': dataset, 'other': other}.get(kind, kind))
-    return torch.cat([predict.normalized(ink, dataset) for ink in inks]), labels
+        images, labels = prepro.embedded()['test']
+        chosen = rng.permutation(len(images))[:PHOTOGRAPHS] if kind in SCENES else range(len(images))
+        pictures, labels = [Image.fromarray(images[i]) for i in chosen], labels[chosen]
+        if kind in SCENES:
+            pictures = [photograph(picture, kind, rng) for picture in pictures]
+    return [predict.digit(predict.gray(picture))[0] for picture in pictures], torch.as_tensor(labels)
 
 
 @functools.cache
@@ -258,12 +188,11 @@ def trained(dataset, seed):
 
 def one_run(dataset, settings, pictures, seed):
     """How a net reads a kind of picture: the values of its row, shares in percent."""
-    (X, labels), (net, least) = shown(dataset, pictures), trained(dataset, seed)
-    out = repro.outputs(net, X)
-    top = out.topk(2).values
-    kept = top[:, 0] - top[:, 1] >= least
-    wrong = out.argmax(1) != labels
-    return {'n': len(X), 'error': 100 * float(wrong.float().mean()), 'rejected': 100 * float((~kept).float().mean()),
+    kind = {'own': dataset, 'other': 'usps' if dataset == 'mnist' else 'mnist'}.get(pictures, pictures)
+    (inks, labels), (net, least) = digits_in(kind), trained(dataset, seed)
+    out = repro.outputs(net, torch.cat([predict.normalized(ink, dataset) for ink in inks]))
+    kept, wrong = -out.topk(2).values.diff()[:, 0] >= least, out.argmax(1) != labels
+    return {'n': len(out), 'error': 100 * float(wrong.float().mean()), 'rejected': 100 * float((~kept).float().mean()),
             'error_kept': 100 * float(wrong[kept].float().mean())}
 
 
@@ -278,21 +207,23 @@ def tables():
 
 def shares_tables(rows):
     """The tables of digits and of photographs: for each kind of picture, MNIST's nets and USPS's."""
-    def shares(kind, dataset):
-        """The percentages of a kind of picture, as 'mean ± sd' over the seeds."""
-        found = [row for row in rows if (row['dataset'], row['pictures']) == (dataset, kind)]
-        if not found:
-            raise Missing(f'{kind} pictures of {dataset}')
-        values = [(row['error'], row['rejected'], row['error_kept'] * (1 - row['rejected'] / 100)) for row in found]
-        return [pm(runs.mean_sd(column)[:2], 1) for column in zip(*values)]
-
-    n, scenes = {row['pictures']: row['n'] for row in rows}, {kind: label for kind, (label, *_) in SCENES.items()}
     head = ['n', *(f'{dataset}: {what}' for dataset in ('MNIST', 'USPS')
                    for what in ('wrong, %', 'rejected, %', 'wrong and accepted, %'))]
-    return '\n\n'.join(
-        table([title, *head], [[label, n.get(kind), *shares(kind, 'mnist'), *shares(kind, 'usps')]
-                               for kind, label in labels.items()])
-        for title, labels in (('pictures', DIGITS), ('photographs', scenes)))
+    n, tables = {row['pictures']: row['n'] for row in rows}, []
+    for title, kinds in ('pictures', DIGITS), ('photographs', SCENES):
+        lines = []
+        for kind, words in kinds.items():
+            line = [words, n.get(kind)]
+            for dataset in 'mnist', 'usps':
+                found = [row for row in rows if (row['dataset'], row['pictures']) == (dataset, kind)]
+                if not found:
+                    raise Missing(f'{kind} pictures of {dataset}')
+                shares = [(row['error'], row['rejected'], row['error_kept'] * (1 - row['rejected'] / 100))
+                          for row in found]
+                line += [pm(runs.mean_sd(column)[:2], 1) for column in zip(*shares)]
+            lines.append(line)
+        tables.append(table([title, *head], lines))
+    return '\n\n'.join(tables)
 
 
 def main():

@@ -6,17 +6,15 @@ the pictures of results/.
     python -m experiments.report curves     # this picture; all: every one
     python -m experiments.report --check    # status 1 if one of them is old
 
-The numbers come from the rooms of experiments/. A room offers one or both of
+A room of experiments/ offers one or both of
 
     tables()      {mark: text}: what is between <!-- mark --> and <!-- /mark -->
     pictures()    {file name: draw}: draw() returns the bytes of results/NAME
 
-The text is markdown, a paragraph or an item of a list in one line; here it is
-broken into lines of 120 letters. A room that lacks runs raises
-markdown.Missing, which says which: what is on the pages then stays as it is. A
-picture holds the SHA-256 of the CSV files that it was drawn from (style.png):
-it is old once they change. Pictures of nets trained on the spot have none, and
-are drawn when they are named.
+The text is markdown, a paragraph or an item of a list in one line. A room that
+lacks runs raises markdown.Missing: what is on the pages then stays as it is. A
+picture holds the SHA-256 of the CSV files that it was drawn from: it is old once
+they change. Pictures of nets trained on the spot are drawn when they are named.
 """
 import os
 import re
@@ -37,45 +35,32 @@ PAGES = 'README.md', 'NOTES.md', os.path.join('results', 'README.md')
 ROOMS = paper, samples, answer, claims, ladder, trials, speed, reading, architecture
 
 
-def parts(room, kind):
-    """A room's tables or pictures; it may have none."""
-    return getattr(room, kind, dict)()
-
-
 def complete():
     """({mark: text}, {file name: draw} of the rooms that have all their runs, [what the others lack])."""
     texts, drawings, lacking = {}, {}, []
     for room in ROOMS:
         try:
-            texts |= parts(room, 'tables')
+            texts |= getattr(room, 'tables', dict)()
         except Missing as e:
             lacking.append(str(e))
         else:
-            drawings |= parts(room, 'pictures')
+            drawings |= getattr(room, 'pictures', dict)()
     return texts, drawings, lacking
 
 
 def filled(page, texts):
     """A page with the texts between its marks. A mark may begin an item of a list: `- <!-- mark -->`."""
-    marks = re.findall(r'<!-- (/?\w+) -->', page)
-    for opening, closing in zip_longest(marks[::2], marks[1::2]):
-        if closing != f'/{opening}':
-            raise ValueError(f'<!-- {opening} --> is not followed by <!-- /{opening} -->')
-
     def between(match):
         opening, item, mark, closing = match.groups()
         if mark not in texts:           # its room lacks runs
             return match.group()
-        return opening + ''.join(broken(line, '  ' if item else '') for line in texts[mark].split('\n')) + closing
+        indent = '  ' if item else ''
+        lines = [line if line.startswith('|') else                       # those of a table as they are
+                 textwrap.fill(line, 120, initial_indent=indent, break_long_words=False, break_on_hyphens=False,
+                               subsequent_indent=indent + '  ' * line.startswith('- '))
+                 for line in texts[mark].split('\n')]
+        return opening + '\n'.join([*lines, closing])
     return re.sub(r'^((- )?<!-- (\w+) -->\n).*?^( *<!-- /\3 -->)$', between, page, flags=re.S | re.M)
-
-
-def broken(line, indent):
-    """A line of a room's text in lines of the page, those of a table as they are."""
-    if line.startswith('|'):
-        return f'{line}\n'
-    return textwrap.fill(line, 120, initial_indent=indent, subsequent_indent=indent + '  ' * line.startswith('- '),
-                         break_long_words=False, break_on_hyphens=False) + '\n'
 
 
 def old(name):
@@ -93,13 +78,11 @@ def main():
     parser.add_argument('pictures', nargs='*', metavar='PICTURE', help='draw these; pages and others are left alone')
     parser.add_argument('--check', action='store_true', help='write nothing; status 1 if a page or a picture is old')
     args = parser.parse_args()
-    every = {name: draw for room in ROOMS for name, draw in parts(room, 'pictures').items()}
-    chosen = [f'{name.removesuffix(".png")}.png' for name in args.pictures if name != 'all']
+    every = {name: draw for room in ROOMS for name, draw in getattr(room, 'pictures', dict)().items()}
+    chosen = list(every) if 'all' in args.pictures else [f'{name.removesuffix(".png")}.png' for name in args.pictures]
     for name in chosen:
         if name not in every:
             parser.error(f'there is no picture {name}; there are {", ".join(every)}')
-    if 'all' in args.pictures:
-        chosen = every
     if not args.pictures:
         texts, drawings, lacking = complete()
         if lacking:
@@ -126,10 +109,11 @@ def write_pages(texts, check):
     pages = {}
     for page in PAGES:
         before = files.read_file(os.path.join(ROOT, page), '`git checkout` brings it back').decode()
-        try:
-            after = filled(before, texts)
-        except ValueError as e:
-            fail(f'{page}: {e}; nothing is written')
+        marks = re.findall(r'<!-- (/?\w+) -->', before)
+        for opening, closing in zip_longest(marks[::2], marks[1::2]):
+            if closing != f'/{opening}':
+                fail(f'{page}: <!-- {opening} --> is not followed by <!-- /{opening} -->; nothing is written')
+        after = filled(before, texts)
         if after != before:
             pages[page] = after
     if check and pages:

@@ -27,26 +27,20 @@ MNIST_TEST = 10_000
 
 
 def tables():
-    return {'draws': draws(), 'variance': variance(), 'draws_finding': draws_finding(),
-            'samples_finding': samples_finding()}
+    recipes = {'test_first': 'drawn test first', 'train_first': 'drawn train first',
+               'karpathy2022': f'all of MNIST, {PASSES} passes', 'passes_100': 'all of MNIST, 100 passes'}
+    rows = {name: ours(f'{what} (`{name}`)', runs_of(name, 'mnist60k'), NARROW) for name, what in recipes.items()}
+    first, other = (rows[name][2 + NARROW.index('test_error')] for name in ('test_first', 'train_first'))
+    return samples() | {
+        'draws': table(head(NARROW), [
+            *rows.values(), theirs('the 2022 blog post: 50,000 digits, 100 passes', BLOG, NARROW)]),
+        'draws_finding': (
+            '**The digits that the 2022 reproduction takes from MNIST are not fixed by its seed**: it loops over a '
+            f'Python *set*. Drawn test first, its settings give {first}% wrong; drawn train first, {other}%.')}
 
 
 def pictures():
     return {'draws.png': draw_draws, 'digits.png': draw_digits}
-
-
-def draws():
-    recipes = {'test_first': 'drawn test first', 'train_first': 'drawn train first',
-               'karpathy2022': f'all of MNIST, {PASSES} passes', 'passes_100': 'all of MNIST, 100 passes'}
-    return table(head(NARROW), [
-        *(ours(f'{what} (`{name}`)', runs_of(name, 'mnist60k'), NARROW) for name, what in recipes.items()),
-        theirs('the 2022 blog post: 50,000 digits, 100 passes', BLOG, NARROW)])
-
-
-def draws_finding():
-    first, other = (ours('', runs_of(name, 'mnist60k'), ['test_error'])[2] for name in ('test_first', 'train_first'))
-    return ('**The digits that the 2022 reproduction takes from MNIST are not fixed by its seed**: it loops over a '
-            f'Python *set*. Drawn test first, its settings give {first}% wrong; drawn train first, {other}%.')
 
 
 def twenty(result):
@@ -57,47 +51,37 @@ def twenty(result):
     return found
 
 
-def digits_sd():
-    """The sd between samples that 2007 of MNIST's test digits would give if nothing but they differed."""
-    values = []
-    for name in TWENTY:
-        missed = [set(run['missed'].split()) for run in runs_of(name, 'mnist60k')]
-        values.append(uncertainty.sampling_sd(missed, prepro.N_TEST, MNIST_TEST)**2)
-    return statistics.fmean(values)**0.5
-
-
-def variance():
+def samples():
+    """How much twenty samples of MNIST differ: the table, and the finding."""
+    # the sd between samples that 2007 of MNIST's test digits would give if nothing but they differed
+    digits_sd = statistics.fmean(uncertainty.sampling_sd(
+        [set(run['missed'].split()) for run in runs_of(name, 'mnist60k')], prepro.N_TEST, MNIST_TEST)**2
+        for name in TWENTY)**0.5
     rows = []
-    for key in 'train_error', 'test_error':
+    for key, expected in ('train_error', ''), ('test_error', f'{digits_sd:.2f}'):
         values = twenty(key)
         split = uncertainty.variance_split(values)
-        rows.append([LABELS[key], len(values), f'{statistics.fmean(values.values()):.2f}',
-                     f'{split["between"]**0.5:.2f}', f'{digits_sd():.2f}' if key == 'test_error' else '',
-                     f'{split["within"]**0.5:.2f}',
-                     f'{split["share"]:.0%} [{100 * split["low"]:.0f}, {100 * split["high"]:.0f}]'])
-    return table(['', 'runs', 'mean', 'sd between samples', 'expected of 2007 test digits alone',
-                  'sd over seeds, within a sample', 'share between samples [95%]'], rows)
-
-
-def samples_finding():
-    values = twenty('test_error')
-    split = uncertainty.variance_split(values)
+        sd, interval = split['between']**0.5, f'[{100 * split["low"]:.0f}, {100 * split["high"]:.0f}]'
+        rows.append([LABELS[key], len(values), f'{statistics.fmean(values.values()):.2f}', f'{sd:.2f}', expected,
+                     f'{split["within"]**0.5:.2f}', f'{split["share"]:.0%} {interval}'])
     below = sum(error <= KARPATHY2022['test_error'] for error in values.values())
-    return ('**Which test digits are drawn matters as well as the seed.** Over '
+    return {
+        'variance': table(['', 'runs', 'mean', 'sd between samples', 'expected of 2007 test digits alone',
+                           'sd over seeds, within a sample', 'share between samples [95%]'], rows),
+        'samples_finding': (
+            '**Which test digits are drawn matters as well as the seed.** Over '
             f'{len(TWENTY)} samples of MNIST, {len(values) // len(TWENTY)} seeds each, {100 * split["share"]:.0f}% '
-            f'[{100 * split["low"]:.0f}, {100 * split["high"]:.0f}] of the variance of the test error lies between '
-            f'samples, an sd of {split["between"]**0.5:.2f} points; drawing 2007 test digits alone would give '
-            f'{digits_sd():.2f}. {below} of {len(values)} runs are at or below the published '
-            f'{KARPATHY2022["test_error"]}%.')
+            f'{interval} of the variance of the test error lies between samples, an sd of {sd:.2f} points; drawing '
+            f'2007 test digits alone would give {digits_sd:.2f}. {below} of {len(values)} runs are at or below the '
+            f'published {KARPATHY2022["test_error"]}%.')}
 
 
 def draw_draws():
     """The test error of karpathy2022 on twenty draws of MNIST, and the numbers published for single draws."""
-    errors = {}
-    for (name, _), error in twenty('test_error').items():
-        errors.setdefault(name, []).append(error)
+    values = twenty('test_error')
+    errors = [[error for (draw, _), error in values.items() if draw == name] for name in TWENTY]
     fig, ax = canvas(3.6)
-    for x, found in enumerate(sorted(errors.values(), key=statistics.fmean)):
+    for x, found in enumerate(sorted(errors, key=statistics.fmean)):
         ax.plot([x] * len(found), found, 'o', color=BLUE, markersize=4, alpha=0.6, label=None if x else 'a run')
         ax.plot(x, statistics.fmean(found), '_', color=BLACK, markersize=14, markeredgewidth=1.6,
                 label=None if x else 'the mean of a sample')
@@ -111,18 +95,17 @@ def draw_draws():
     return png(fig, 'compare.csv')
 
 
-def draw_digits(each=4):
-    """Examples of the digits, as in the paper's section 2: the first `each` of each class."""
-    def first(labels, rows):
-        chosen = [np.flatnonzero(labels == c) for c in range(10)]
-        return np.array([i[r % len(i)] for r in range(rows) for i in chosen if len(i)])
+def draw_digits():
+    """Examples of the digits, as in the paper's section 2: the first four of each class."""
+    def first(labels):
+        return np.transpose([np.resize(np.flatnonzero(labels == c), 4) for c in range(10)]).flatten()
 
     images, labels = prepro.embedded()['train']
-    chosen = first(labels, each)
+    chosen = first(labels)
     X, _ = prepro.tensors(images[chosen], labels[chosen])
     sheets = {'MNIST, 28x28 as it comes': images[chosen] / 127.5 - 1, 'MNIST, the same at 16x16': X[:, 0].numpy()}
     for name, (X, Y) in zip(('training', 'test'), load('usps').values()):
-        sheets[f'USPS, 16x16 as it comes: {name}'] = X[first(Y.argmax(1).numpy(), each), 0].numpy()
+        sheets[f'USPS, 16x16 as it comes: {name}'] = X[first(Y.argmax(1).numpy()), 0].numpy()
     fig, axes = canvas(4.1, 2, 2)
     for ax, (title, sheet) in zip(axes.T.flat, sheets.items()):
         bare(ax).set_title(title)

@@ -19,7 +19,7 @@ import os
 import platform
 import statistics
 import textwrap
-import time
+import timeit
 
 import joblib
 import torch
@@ -27,7 +27,7 @@ import torch.nn.functional as F
 
 import prepro
 import repro
-from experiments.markdown import Missing, results, table
+from experiments.markdown import results, table
 from experiments.style import BLUE, canvas, png
 from support import cli, engine, files, runs
 
@@ -37,9 +37,6 @@ EVALUATION = 'evaluation, a pattern'
 SECONDS_2022 = 90                       # the 2022 reproduction's 23 passes, as published: a laptop of 2020
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# what is timed
-
 def multiply_adds(net):
     """Multiply-adds of a training step: one a connection for sums, deltas and gradient each, one a change of weight."""
     _, connections, parameters = net.counts()['all']
@@ -47,10 +44,10 @@ def multiply_adds(net):
     return connections + deltas + connections + parameters
 
 
-def eager_steps(net, X, T, n, threads, rate=0.03):
+def eager_steps(net, X, T, n, threads):
     """n steps as an eager loop with torch.optim does them, H2 as three convolutions over concatenated maps."""
     torch.set_num_threads(threads)
-    optimizer = torch.optim.SGD(net.parameters(), lr=rate)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.03)
     for i in range(n):
         x = F.pad(X[i:i+1], (2, 2, 2, 2), value=-1.0)
         x = torch.tanh(F.conv2d(x, net.H1w, stride=2) + net.H1b)
@@ -67,29 +64,22 @@ def eager_steps(net, X, T, n, threads, rate=0.03):
     torch.set_num_threads(1)
 
 
-def seconds(f, *args):
-    start = time.perf_counter()
-    f(*args)
-    return time.perf_counter() - start
-
-
-def times(rounds, some=400):
+def times(rounds):
     """{what: seconds} of a pattern, in each of STEPS and in evaluation."""
     threads, compiled = torch.get_num_threads(), engine.backprop
     torch.set_num_threads(1)
     X, T = prepro.tensors(*prepro.embedded()['train'])
-    nets, a = [repro.Net() for _ in range(4)], torch.rand(1024, 1024)
+    some, nets, a = 400, [repro.Net() for _ in range(4)], torch.rand(1024, 1024)
     rates = dict.fromkeys(dict(nets[0].named_parameters()), 0.03)
     compiled.train_pass(nets[3], X, T, rates, range(1))                  # compile
-    candidates = {
-        f'{STEPS[0]} ({threads})': lambda: seconds(eager_steps, nets[0], X, T, some, threads) / some,
-        STEPS[1]: lambda: seconds(eager_steps, nets[1], X, T, some, 1) / some,
-        STEPS[2]: lambda: seconds(repro.train_pass, nets[2], X, T, rates, range(some)) / some,
-        STEPS[3]: lambda: seconds(compiled.train_pass, nets[3], X, T, rates, range(len(X))) / len(X),
-        STEPS[4]: lambda: statistics.fmean(seconds(torch.matmul, a, a) for _ in range(10)) / len(a)**3
-        * multiply_adds(nets[0]),
-        EVALUATION: lambda: seconds(compiled.outputs, nets[3], X) / len(X)}
-    found = [{what: candidate() for what, candidate in candidates.items()}
+    candidates = {                      # {what: (a function, how many patterns' worth it does)}
+        f'{STEPS[0]} ({threads})': (lambda: eager_steps(nets[0], X, T, some, threads), some),
+        STEPS[1]: (lambda: eager_steps(nets[1], X, T, some, 1), some),
+        STEPS[2]: (lambda: repro.train_pass(nets[2], X, T, rates, range(some)), some),
+        STEPS[3]: (lambda: compiled.train_pass(nets[3], X, T, rates, range(len(X))), len(X)),
+        STEPS[4]: (lambda: [a @ a for _ in range(10)], 10 * len(a)**3 / multiply_adds(nets[0])),
+        EVALUATION: (lambda: compiled.outputs(nets[3], X), len(X))}
+    found = [{what: timeit.timeit(work, number=1) / patterns for what, (work, patterns) in candidates.items()}
              for _ in cli.progress(range(rounds), unit='round')]
     return {what: statistics.median(each[what] for each in found) for what in candidates}
 
@@ -104,11 +94,16 @@ def machine():
     return f'{name}, {joblib.cpu_count()} cores'
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# tables
-
 def tables():
-    return {'speed': speed_table(*committed()), 'speed_front': in_short(*committed())}
+    found, where = committed()
+    step = found['engine compiled']
+    return {'speed': speed_table(found, where), 'speed_front': (
+        f'The {repro.PASSES} passes take {repro.PASSES * prepro.N_TRAIN * step:.1f} s on one core ({where}): '
+        f"{found['autograd, 1 thread'] / step:.0f} times as fast as PyTorch's eager loop ([how](results/engine.md)).")}
+
+
+def pictures():
+    return {'speed.png': draw_speed}
 
 
 @functools.cache
@@ -116,33 +111,14 @@ def committed():
     """({what: seconds}, the machine) of results/speed.csv."""
     rows = runs.read_rows(results('speed.csv'), ('what', 'seconds', 'machine'), (), ('what', 'machine'),
                           f'run: python -m experiments.speed --out {CSV}')
-    found = {row['what']: row['seconds'] for row in rows}
-    for what in STEPS[1:]:
-        if what not in found:
-            raise Missing(f'the time of {what}')
-    return found, rows[0]['machine']
+    return {row['what']: row['seconds'] for row in rows}, rows[0]['machine']
 
 
 def speed_table(found, where):
-    """Times of a step, in absolute terms and against the engine and its limit."""
-    rows = [[f'a training step, {what}', f'{1e6 * s:.3g}', *(f'{s / found[other]:.3g}' for other in STEPS[3:])]
-            for what, s in found.items() if what != EVALUATION]
-    rows.append([EVALUATION, f'{1e6 * found[EVALUATION]:.3g}', '', ''])
-    return f'{where}:\n\n' + table(['', 'microseconds', '/ compiled', '/ limit'], rows)
-
-
-def in_short(found, where):
-    step = found['engine compiled']
-    return (f'The {repro.PASSES} passes take {repro.PASSES * prepro.N_TRAIN * step:.1f} s on one core ({where}): '
-            f"{found['autograd, 1 thread'] / step:.0f} times as fast as PyTorch's eager loop "
-            '([how](results/engine.md)).')
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# the picture
-
-def pictures():
-    return {'speed.png': draw_speed}
+    return f'{where}:\n\n' + table(['', 'microseconds', '/ compiled', '/ limit'], [
+        *([f'a training step, {what}', f'{1e6 * s:.3g}', *(f'{s / found[other]:.3g}' for other in STEPS[3:])]
+          for what, s in found.items() if what != EVALUATION),
+        [EVALUATION, f'{1e6 * found[EVALUATION]:.3g}', '', '']])
 
 
 def draw_speed():
@@ -159,7 +135,8 @@ def draw_speed():
         color = 'white' if i == len(whole) - 1 else BLUE                 # the last is no training, but its limit
         ax.plot(s, i, 'o', color=color, markeredgecolor=BLUE, markeredgewidth=1.6, markersize=8)
         ratio = f', {float(f"{repro.DAYS * 86400 / s:.1e}"):,.0f} times as fast' if i else ''        # two digits
-        ax.annotate(span(s) + ratio, (s, i), (9, 0), textcoords='offset points', va='center', weight='bold')
+        span = f'{s / 86400:.2g} days' if i == 0 else f'{s / 60:.2g} minutes' if s >= 120 else f'{s:.2g} s'
+        ax.annotate(span + ratio, (s, i), (9, 0), textcoords='offset points', va='center', weight='bold')
     at = {1: '1 s', 60: '1 minute', 3600: '1 hour', 86400: '1 day'}
     ax.set(xscale='log', xlim=(min(whole.values()) / 3, 15 * max(whole.values())), ylim=(len(whole) - 0.5, -0.5),
            title=f'time for {repro.PASSES} passes over {prepro.N_TRAIN:,} digits, and how many times as fast as in '
@@ -169,14 +146,6 @@ def draw_speed():
     ax.set_xticks([], minor=True)
     ax.grid(axis='y', visible=False)
     return png(fig, 'speed.csv')
-
-
-def span(seconds):
-    """A time in the largest unit of which it is at least two."""
-    for unit, size in (('days', 86400), ('hours', 3600), ('minutes', 60)):
-        if seconds >= 2 * size:
-            return f'{seconds / size:.2g} {unit}'
-    return f'{seconds:.2g} s'
 
 
 def main():

@@ -1,7 +1,6 @@
 """
-The style of the pictures: their width, colors and fonts, and what several of
-them are made of. A README's column is about 830 pixels wide, so a picture is
-8.3 inches, and a point 1.4 pixels.
+The style of the pictures. A README's column is about 830 pixels wide, so a
+picture is 8.3 inches, and a point 1.4 pixels.
 """
 import hashlib
 import io
@@ -34,10 +33,7 @@ def canvas(height, *args, **kwargs):
 
 
 def png(fig, *sources):
-    """
-    The figure as the bytes of a PNG file, the same for the same figure. sources: the CSV files of results/ that it was
-    drawn from. Their SHA-256 goes with it, so that report.py finds a picture that is older than its numbers.
-    """
+    """The figure as a PNG file's bytes, with the SHA-256 of the CSV files of results/ that it was drawn from."""
     f = io.BytesIO()
     fig.savefig(f, format='png', metadata={'Software': None, 'Source': '\n'.join(map(signed, sources)) or None})
     plt.close(fig)
@@ -45,7 +41,7 @@ def png(fig, *sources):
 
 
 def signed(name):
-    """A file of results/ and its SHA-256: a line in a picture's metadata."""
+    """A file of results/ and its SHA-256, by which report.py finds a picture that is older than its numbers."""
     with open(results(name), 'rb') as f:
         return f'{name} {hashlib.sha256(f.read()).hexdigest()}'
 
@@ -63,10 +59,7 @@ def ticks(axis, *numbers):
 
 
 def name_ends(ax, ends, gap=0.06):
-    """
-    Write names at the right of the axes, {name: ((x, y) where its line ends, color)}, from the lowest up and at least
-    the gap apart, a share of the axes' height.
-    """
+    """Write names at the right of the axes, {name: ((x, y) where its line ends, color)}, at least the gap apart."""
     ax.autoscale_view()                 # to the limits that it is drawn with
     to_axes, at = ax.transData + ax.transAxes.inverted(), -np.inf
     for name, (end, color) in sorted(ends.items(), key=lambda item: item[1][0][1]):
@@ -79,12 +72,9 @@ def name_ends(ax, ends, gap=0.06):
 def mosaic(images, columns, gap, empty):
     """Images (n, h, w) laid out row by row on a sheet, with `gap` pixels of value `empty` around each."""
     n, h, w = images.shape
-    rows = -(-n // columns)
-    sheet = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap), empty, np.float32)
-    for i, image in enumerate(images):
-        y, x = gap + i // columns * (h + gap), gap + i % columns * (w + gap)
-        sheet[y:y + h, x:x + w] = image
-    return sheet
+    tiles = np.pad(np.float32(images), ((0, -n % columns), (gap, 0), (gap, 0)), constant_values=empty)
+    sheet = tiles.reshape(-1, columns, h + gap, w + gap).swapaxes(1, 2).reshape(-1, columns * (w + gap))
+    return np.pad(sheet, ((0, gap), (0, gap)), constant_values=empty)
 
 
 def maps(ax, images, columns, most):

@@ -8,11 +8,10 @@ A trial is a rung with some settings changed. It trains on four blocks of
 consecutive training digits and is measured on the fifth: usps comes zip code by
 zip code, so that a writer's digits mostly stay together. Misses are few; the
 mean cross-entropy, and the error on ten distorted copies, separate settings
-better. results/modern_trials.csv has a row for each trial and fold, with all
-its settings; a trial is not run twice. It also has what is no longer in the
-list below: sharpness-aware steps, mixup and averaged weights (code of commit
-bbf16cc), SiLU, 300 passes, other rates; results/modern_trials_before.csv has
-the trials of the ladder before this one.
+better. results/modern_trials.csv also has what is no longer in the list below:
+sharpness-aware steps, mixup and averaged weights (code of commit bbf16cc), SiLU,
+300 passes, other rates; modern_trials_before.csv has the trials of the ladder
+before this one.
 """
 import fnmatch
 import json
@@ -23,6 +22,7 @@ import textwrap
 from dataclasses import asdict, replace
 
 import torch
+from scipy import stats
 
 import modern
 from experiments import ladder
@@ -59,25 +59,16 @@ def one_run(dataset, trial, settings, fold):
     """A row's VALUES. The fold is the seed as well."""
     r, (train, (X, Y)) = trials()[trial], digits(dataset, fold)
     net, row = ladder.measured(r, train, (X, Y), fold)
-    errors = [math.nan]
-    if net:
-        torch.manual_seed(0)            # the same ten copies for all trials
-        errors = [modern.measure(net, modern.distort(X, **modern.rung(6).distortions), Y)['error'] for _ in range(10)]
+    torch.manual_seed(0)                # the same ten copies for all trials
+    errors = [modern.measure(net, modern.distort(X, **modern.rung(6).distortions), Y)['error'] if net else math.nan
+              for _ in range(10)]
     row |= {'distorted_error': statistics.fmean(errors), 'teacher_seconds': None,
             'recipe': json.dumps(asdict(r), sort_keys=True)}
     return {key: row[key] for key in VALUES}
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Tables, for report.py
-
 def tables():
     return {f'tried_{dataset}': tried(dataset) for dataset in ('mnist', 'usps')}
-
-
-def compared_with(trial):
-    """The trial with which another is compared; a rung's own trial is under itself."""
-    return trial[:6] if trial.startswith('rung') else 'rung 8' if trial.startswith('distill') else 'rung 7'
 
 
 def tried(dataset):
@@ -89,13 +80,14 @@ def tried(dataset):
     complete = {name: [of[fold] for fold in sorted(of)] for name, of in by_fold.items() if len(of) == FOLDS}
     if not complete:
         raise Missing(f'trials on {dataset}')
-    for name, folds in sorted(complete.items(), key=lambda item: (
-            compared_with(item[0]), item[0] != compared_with(item[0]), item[0])):
-        is_rung = name == compared_with(name)
-        base = complete.get(f'rung {int(name[5]) - 1}' if is_rung else compared_with(name))
+    rung = {name: name[:6] if name.startswith('rung') else 'rung 8' if name.startswith('distill') else 'rung 7'
+            for name in complete}       # a rung's own trial is under itself
+    for name, folds in sorted(complete.items(), key=lambda item: (rung[item[0]], item[0] != rung[item[0]], item[0])):
+        is_rung = name == rung[name]
+        base = complete.get(f'rung {int(name[5]) - 1}' if is_rung else rung[name])
         d = [row['misses'] - other['misses'] for row, other in zip(folds, base)] if base else []
         lines.append([f'**{name}**' if is_rung else name, f'{sum(row["misses"] for row in folds):.0f}',
-                      f'{statistics.fmean(d):+.1f} ± {statistics.stdev(d) / len(d)**0.5:.1f}' if d else '',
+                      f'{statistics.fmean(d):+.1f} ± {stats.sem(d):.1f}' if d else '',
                       f'{mean(folds, "loss"):.4f}', f'{mean(folds, "distorted_error"):.2f}'])
     return table(['', 'misses', 'a fold, change ± standard error', 'cross-entropy', 'wrong of distorted, %'], lines)
 

@@ -11,7 +11,6 @@ each value but the seconds must be the same to the last digit. What PyTorch
 trains in minibatches (modern.py) differs from machine to machine: its test
 error must lie within four standard deviations of the other seeds'.
 """
-import argparse
 import collections
 import os
 import random
@@ -23,13 +22,6 @@ from support import cli, files, runs
 ROOMS = {'compare.csv': compare, 'fit.csv': fit, 'claims.csv': claims, 'posterior.csv': draws, 'modern.csv': ladder,
          'predict.csv': reading}
 QUICK = 10.0            # seconds
-
-
-def table(path):
-    """An argparse type: (path, the module whose runs are its rows)."""
-    if os.path.basename(path) not in ROOMS:
-        raise argparse.ArgumentTypeError(f'{path!r} is none of {", ".join(ROOMS)}')
-    return path, ROOMS[os.path.basename(path)]
 
 
 def differences(room, row, rows):
@@ -46,30 +38,31 @@ def differences(room, row, rows):
 
 def main():
     parser = cli.parser(__doc__)
-    parser.add_argument('tables', nargs='*', type=table, metavar='FILE',
+    parser.add_argument('tables', nargs='*', metavar='FILE', default=[os.path.join('results', name) for name in ROOMS],
                         help='tables of results/, by their names (default: all that are made of runs)')
     parser.add_argument('--sample', type=cli.count, default=20, metavar='N', help='how many rows (default: 20)')
     parser.add_argument('--all', action='store_true', help='all rows')
     parser.add_argument('--seed', type=cli.seed, default=0, metavar='N', help='of the sample (default: 0)')
     args = parser.parse_args()
-    tables = args.tables or [table(os.path.join('results', name)) for name in ROOMS]
-    rows = {path: room.read(path) for path, room in tables}
-    at_hand = {dataset for dataset in files.SHA256 if os.path.exists(files.digits_path(dataset, 'digits.json'))}
-    choice, left_out = [], collections.Counter()
-    for path, room in tables:
-        for row in rows[path]:
-            if row.get('dataset', 'usps') not in at_hand:
-                left_out[f'data/{row.get("dataset", "usps")} is not there'] += 1
+    choice, left_out, equal = [], collections.Counter(), 0
+    for path in args.tables:
+        table = os.path.basename(path)
+        if table not in ROOMS:
+            parser.error(f'{path!r} is none of {", ".join(ROOMS)}')
+        rows = ROOMS[table].read(path)
+        for row in rows:
+            dataset = row.get('dataset', 'usps')
+            if not os.path.exists(files.digits_path(dataset, 'digits.json')):
+                left_out[f'data/{dataset} is not there'] += 1
             elif not args.all and not (row.get('seconds') or 0) <= QUICK:
                 left_out[f'they took over {QUICK:g} s'] += 1
             else:
-                choice.append((path, room, row))
+                choice.append((table, row, rows))
     choice = random.Random(args.seed).sample(choice, len(choice) if args.all else min(args.sample, len(choice)))
-    equal = 0
-    for path, room, row in cli.progress(choice, unit='row'):
-        different = differences(room, row, rows[path])
+    for table, row, rows in cli.progress(choice, unit='row'):
+        different = differences(ROOMS[table], row, rows)
         equal += not different
-        print(f'{os.path.basename(path)}: {" ".join(str(row[name]) for name in room.KEY)}: '
+        print(f'{table}: {" ".join(str(row[name]) for name in ROOMS[table].KEY)}: '
               + (', '.join(f'{name} is {new}, not {old}' for name, old, new in different) or 'equal'), flush=True)
     for reason, n in left_out.items():
         print(f'{n} rows were left out, as {reason}')

@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(autouse=True)
 def forget():
     """No digits, rows, nets or warnings are kept from one test to the next."""
-    for kept in support.files.load_digits, ladder.others, ladder.rows, compare.committed, paper.trained, cli.warn:
+    for kept in support.files.load_digits, ladder.others, ladder.committed, compare.committed, paper.trained, cli.warn:
         kept.cache_clear()
 
 

@@ -49,14 +49,6 @@ def test_curves_are_the_mean_of_the_seeds_and_end_at_what_was_published(monkeypa
                           for split in ('train', 'test')]
 
 
-def test_confusion_is_the_mean_of_the_seeds(monkeypatch):
-    matrix = paper.confusion()
-    counts = [zip(*(t.tolist() for t in (labels, out.argmax(1))))
-              for out, labels in (paper.tested('paper', 'usps', seed) for seed in paper.SEEDS)]
-    pairs = [pair for seed in counts for pair in seed]
-    assert all(matrix[pair] == pytest.approx(pairs.count(pair) / 2) for pair in np.ndindex(10, 10))
-
-
 def test_what_a_user_gets_wrong(tiny, monkeypatch):
     monkeypatch.setattr(report, 'results', lambda name: str(tiny / name))
     monkeypatch.setitem(repro.RECIPES, 'paper', compare.changed(repro.RECIPES['paper'], training={'rate': 1e300}))
