@@ -224,9 +224,9 @@ def train(r, X, Y, seed):
         optimizer = torch.optim.AdamW(net.parameters(), r.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     else:
         optimizer = torch.optim.SGD(net.parameters(), r.rate)
-    label = Y.argmax(1)
     step, steps = 0, passes * math.ceil(len(X) / r.batch)
     for n in range(passes):
+        net.train()                     # measure leaves it in eval
         x = distort(X, **r.distortions) if r.distortions else X
         for i in torch.randperm(len(X)).split(r.batch):
             rate = r.rate
@@ -235,7 +235,7 @@ def train(r, X, Y, seed):
                 rate *= min(t / 0.15, (1 + math.cos(math.pi * (t - 0.15) / 0.85)) / 2)
             optimizer.param_groups[0]['lr'] = rate
             logits = net(x[i])
-            loss = F.cross_entropy(logits, label[i])
+            loss = net.cost(logits, Y[i])
             if teachers:                # softening by T makes gradients 1/T^2 of their size, which T^2 undoes
                 with torch.no_grad():
                     answers = sum(teacher(x[i]) for teacher in teachers) / len(teachers)

@@ -19,7 +19,6 @@ results/README.md has many seeds of each. A run writes out/<recipe>-<dataset>/:
 args.json, metrics.csv (a row for each pass and split) and, at its end,
 model.pt (a state_dict).
 """
-import math
 import os
 import time
 
@@ -32,7 +31,7 @@ import torch.nn.functional as F
 from support.engine import faster       # the functions below, compiled, as long as they do the same
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Section 3, network design
+# Section 3, network design; with the units, the cost and the initial weights of section 4
 
 # The 8 maps of H1 that each of H2's 12 maps sees: "a scheme that will not be described here". Assumed, as in the 2022
 # reproduction: three blocks of four maps.
@@ -85,9 +84,10 @@ class Units(nn.Module):
         counts = {}
         for layer in self.LAYERS:
             w, b = getattr(self, f'{layer}w'), getattr(self, f'{layer}b')
-            fan_in = w[0].numel() if w.dim() == 4 else len(w)
+            fan_in = w[0].numel() if w.dim() == 4 else len(w)        # (maps, maps seen, 5, 5), or (inputs, units)
             counts[layer] = b.numel(), b.numel() * (fan_in + 1), w.numel() + b.numel()
-        return counts | {'all': tuple(map(sum, zip((16*16, 0, 0), *counts.values())))}
+        units, connections, parameters = map(sum, zip(*counts.values()))
+        return counts | {'all': (16*16 + units, connections, parameters)}
 
 
 def windows(x, w, background):
@@ -100,7 +100,7 @@ class Net(Units):
 
     LAYERS = 'H1', 'H2', 'H3', 'out'
 
-    def __init__(self, seed=1337,       # of the initial weights
+    def __init__(self, seed=1337,       # of the initial weights. The defaults are those of 2022
                  table=TABLE,           # for each map of H2, the maps of H1 that it sees, equally many
                  A=1.0, S=1.0,          # of the squashing function A tanh(S s)
                  level=1.0,             # targets are +level and -level
@@ -133,7 +133,10 @@ class Net(Units):
         return H1, H2, H3, out
 
     def sums(self, layer, x, w, background=BACKGROUND):
-        """A layer's weighted sums of its inputs x with weights w, without the biases: linear in x and in w."""
+        """
+        A layer's weighted sums of its inputs x with weights w, without the biases: linear in x and in w. curvature asks
+        for those of x**2 and w**2.
+        """
         if layer == 'H1':
             return windows(x, w, background)
         if layer == 'H2':
@@ -143,7 +146,8 @@ class Net(Units):
     def kernels(self, w):
         """H2's weights w (12, 8, 5, 5) as kernels over all maps of H1 (12, 12, 5, 5), 0 where nothing is connected."""
         kernels = w.new_zeros(len(self.table), len(self.H1w), 5, 5)
-        return kernels.index_put((torch.arange(len(self.table))[:, None], torch.tensor(self.table)), w)
+        kernels[torch.arange(len(self.table))[:, None], torch.tensor(self.table)] = w
+        return kernels
 
 
 assert Net().counts() == {              # the paper's own counts: units, connections, free parameters
@@ -151,7 +155,7 @@ assert Net().counts() == {              # the paper's own counts: units, connect
     'H2': (192, 38_592, 2_592),         # 12 maps of 4x4 units, 8 times 5x5 inputs and a bias; 12 times 200 + 192
     'H3': (30, 5_790, 5_790),           # 30 units, 192 inputs and a bias each
     'out': (10, 310, 310),              # 10 units, 30 inputs and a bias each
-    'all': (1_256, 64_660, 9_760)}
+    'all': (1_256, 64_660, 9_760)}, 'TABLE: not the counts of section 3; a recipe may have a table of its own'
 
 
 class FullNet(Units):
@@ -196,20 +200,22 @@ def train(net, X, Y, passes, rate, optimizer='sgd', damping=0.0, patterns=500, s
     evenly spread; the damping keeps steps from growing without bound where the cost is flat. The order is constant, as
     the paper's was, unless shuffle is a seed: then a new order is drawn for each pass.
     """
+    assert optimizer in ('sgd', 'newton'), f'{optimizer!r} is neither sgd nor newton'
     T = net.level * Y
     rates = {name: rate for name, _ in net.named_parameters()}
-    sample = X[torch.arange(min(patterns, len(X))) * len(X) // min(patterns, len(X))]
+    k = min(patterns, len(X))
+    sample = torch.arange(k) * len(X) // k
     g = None if shuffle is None else torch.Generator().manual_seed(shuffle)
     update, second_derivatives = train_pass, curvature
     if engine == 'compiled':            # the same two functions, over 100 times as fast
         update = faster('train_pass', train_pass, net, X[:3], T[:3], rates, range(len(X[:3])))
         if optimizer == 'newton':
-            second_derivatives = faster('curvature', curvature, net, X[:3])
+            second_derivatives = faster('curvature', curvature, net, X[:3], T[:3])
     seconds = 0.0
     for n in range(1, passes + 1):
         start = time.perf_counter()
         if optimizer == 'newton':
-            rates = {name: rate / (h + damping) for name, h in second_derivatives(net, sample).items()}
+            rates = {name: rate / (h + damping) for name, h in second_derivatives(net, X[sample], T[sample]).items()}
         order = range(len(X)) if g is None else torch.randperm(len(X), generator=g).tolist()
         if update(net, X, T, rates, order) < len(X):
             raise Diverged
@@ -238,9 +244,9 @@ def train_pass(net, X, T, rates, order):
     return len(order)
 
 
-def curvature(net, X):
+def curvature(net, X, T):
     """
-    The "positive, diagonal approximation of the Hessian": {parameter's name: d2E/dw2, averaged over the patterns X}.
+    The "positive, diagonal approximation of the Hessian": {parameter's name: d2E/dw2, averaged over the patterns X, T}.
 
     Second derivatives go down layer by layer, as the deltas of back-propagation do, with everything squared (LeCun
     1987; Becker and LeCun 1988; LeCun et al. 1998, "Efficient BackProp", section 7). For a unit with inputs x, weights
@@ -256,14 +262,14 @@ def curvature(net, X):
     with torch.no_grad():
         ys = net.layers(X)
     y = ys[-1].requires_grad_()
-    slopes, = grad(net.cost(y, torch.zeros_like(y)), y, create_graph=True)     # dE/dy
-    c, = grad(slopes.sum(), y)                                                 # d2E/dy2, the same for all targets
-    for layer, x, y in zip(net.LAYERS[::-1], (*ys[-2::-1], X), ys[::-1]):
-        c = net.slope(y.detach())**2 * c                                       # d2E/ds2
-        h[f'{layer}b'] = c.sum(0)
+    slopes, = grad(net.cost(y, T), y, create_graph=True)                       # dE/dy
+    d2E_dy2 = torch.stack([grad(slopes[:, j].sum(), y, retain_graph=True)[0][:, j] for j in range(10)], 1)
+    for layer, x, y in reversed(list(zip(net.LAYERS, (X, *ys), ys))):          # from the output down
+        d2E_ds2 = net.slope(y.detach())**2 * d2E_dy2
+        h[f'{layer}b'] = d2E_ds2.sum(0)
         # the weighted sums are linear in x and in w: their derivatives at the squares are the two sums above
         x2, w2 = (t.detach().square().requires_grad_() for t in (x, getattr(net, f'{layer}w')))
-        c, h[f'{layer}w'] = grad(net.sums(layer, x2, w2, BACKGROUND**2), (x2, w2), c)
+        d2E_dy2, h[f'{layer}w'] = grad(net.sums(layer, x2, w2, BACKGROUND**2), (x2, w2), d2E_ds2)
     return h
 
 
@@ -293,8 +299,8 @@ def measure(net, X, Y, engine='compiled'):
     out = (faster('outputs', outputs, net, X[:3]) if engine == 'compiled' else outputs)(net, X)
     misses = int((out.argmax(1) != Y.argmax(1)).sum())
     rejected, error, _ = rejection_curve(out, Y.argmax(1))
-    squares = (net.level * Y.double() - out.double()).square()
-    return {'loss': net.factor * math.fsum(squares.flatten().tolist()) / squares.numel(),    # exact, in any order
+    cost = net.cost(out.double(), net.level * Y.double())
+    return {'loss': float(f'{cost:.12g}'),       # beyond twelve digits it depends on the order of the sum
             'error': 100 * misses / len(X), 'misses': misses,
             'rejection': float(rejected[error <= 1].min(initial=100.0))}       # 100 if no threshold gives 1%
 
@@ -316,8 +322,9 @@ def rejection_curve(out, label):
 
 def results(train, test):
     """The paper's seven numbers (RESULTS) from what was measured on the two splits."""
-    both = [m[key] for m in (train, test) for key in ('loss', 'error', 'misses')]
-    return dict(zip(RESULTS, [*both, test['rejection']]))
+    splits = {'train': train, 'test': test}
+    return {f'{split}_{key}': m[key] for split, m in splits.items() for key in ('loss', 'error', 'misses')} | {
+        'rejection': test['rejection']}
 
 
 def closing_table(rows):

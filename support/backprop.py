@@ -355,8 +355,8 @@ def outputs(net, X):
     return call(OUTPUTS, net, X, range(len(X)))[1]
 
 
-def curvature(net, X):
-    """repro.curvature: {parameter's name: d2E/dw2, averaged over X}, by the approximation described there."""
+def curvature(net, X, T):
+    """repro.curvature: {parameter's name: d2E/dw2, averaged over X}; that of a squared error is the same for any T."""
     return call(CURVATURE, net, X, range(len(X)), rates={name: -1 / len(X) for name, _ in net.named_parameters()})[2]
 
 

@@ -144,6 +144,18 @@ class Halved(repro.Net):
         return (t - y).square().sum() / 2
 
 
+class Hinge(repro.Net):
+    """The same cost, as long as outputs are not beyond the targets."""
+    def cost(self, y, t):
+        return torch.relu(1 - t * y).square().mean()
+
+
+class Lenient(repro.Net):
+    """The same cost, as long as errors are not small."""
+    def cost(self, y, t):
+        return (t - y).square().where((t - y).abs() > 0.1, 0).mean()
+
+
 class OtherUnit(repro.Net):
     def squash(self, s):
         return torch.atan(s)
@@ -159,15 +171,17 @@ class Unconnected(repro.Net):
         return super().kernels(w) * (torch.arange(12) != 3).view(1, 12, 1, 1)
 
 
-@pytest.mark.parametrize('make', [Halved, OtherUnit, OtherBorder, Unconnected, lambda: repro.Net(level=0.8)])
+EDITED = Halved, Hinge, Lenient, OtherUnit, OtherBorder, Unconnected
+
+
+@pytest.mark.parametrize('make', [*EDITED, lambda: repro.Net(level=0.8)])
 @pytest.mark.parametrize('optimizer', ['sgd', 'newton'])
 def test_a_net_that_is_changed_trains_as_it_reads(make, optimizer, capsys):
     nets = {engine: trained(make(), *random_patterns(10), 2, 0.003, optimizer=optimizer, damping=0.03, engine=engine)
             for engine in ENGINES}
     assert_same(*nets.values(), atol=1e-6)
     warned = [line for line in capsys.readouterr().err.splitlines() if 'not what support/backprop.py computes' in line]
-    assert all('over 100 times slower' in line for line in warned) and bool(warned) == (make in (
-        Halved, OtherUnit, OtherBorder, Unconnected))
+    assert all('over 100 times slower' in line for line in warned) and bool(warned) == (make in EDITED)
 
 
 def test_an_update_that_is_changed_takes_effect(monkeypatch):
@@ -209,6 +223,17 @@ def test_measured_as_it_reads_at_the_nets_level(make):
 
 # Newton's method
 
+def test_curvature_of_another_cost_is_its_own():
+    """Of the cross-entropy of the outputs' softmax p it begins with p (1 - p)."""
+    class CrossEntropy(repro.FullNet):
+        def cost(self, y, t):
+            return torch.nn.functional.cross_entropy(y, t.argmax(1))
+    net, (X, Y) = CrossEntropy(), random_patterns(5)
+    y = repro.outputs(net, X)
+    p = y.softmax(1)
+    torch.testing.assert_close(repro.curvature(net, X, Y)['outb'], (net.slope(y)**2 * p * (1 - p)).mean(0))
+
+
 def squared_jacobians(net, x):
     """
     {parameter's name: curvature} for one pattern, by brute force: d2E/ds2 of each layer's weighted sums from those of
@@ -242,10 +267,10 @@ NETS = {
 @pytest.mark.parametrize('kind', NETS)
 @pytest.mark.parametrize('engine', ENGINES)
 def test_curvature_is_that_of_brute_force(engine, kind):
-    net, (X, _) = random_biases(NETS[kind]()), random_patterns(2)
+    net, (X, Y) = random_biases(NETS[kind]()), random_patterns(2)
     net(X).sum().backward()             # a gradient that is left over must not count
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
-    found = ENGINES[engine].curvature(net, X)
+    found = ENGINES[engine].curvature(net, X, Y)
     each = [squared_jacobians(net, x[None]) for x in X]
     for name, p in net.named_parameters():
         expected = sum(h[name] for h in each) / len(each)
@@ -261,7 +286,7 @@ def test_newton_divides_the_rate_by_curvature_plus_damping(engine, make):
     net = trained(make(), X, Y, 2, 0.002, optimizer='newton', damping=0.03, engine=engine)
     by_hand = make()
     for _ in range(2):                  # the curvature is estimated anew before each pass
-        rates = {name: 0.002 / (h + 0.03) for name, h in repro.curvature(by_hand, X).items()}
+        rates = {name: 0.002 / (h + 0.03) for name, h in repro.curvature(by_hand, X, Y).items()}
         repro.train_pass(by_hand, X, Y, rates, range(20))
     assert_same(net, by_hand, atol=0 if engine == 'autograd' else 1e-5)
 
@@ -272,7 +297,7 @@ def test_curvature_is_estimated_on_as_many_patterns_evenly_spread(n, patterns, m
     X[:, 0, 0, 0] = torch.arange(n)
     seen = []
     monkeypatch.setattr(repro, 'train_pass', lambda net, X, T, rates, order: len(order))
-    monkeypatch.setattr(repro, 'curvature', lambda net, X: seen.append(X[:, 0, 0, 0].long()) or {'w': torch.ones(1)})
+    monkeypatch.setattr(repro, 'curvature', lambda net, X, T: seen.append(X[:, 0, 0, 0].long()) or {'w': torch.ones(1)})
     trained(repro.FullNet(), X, torch.ones(n, 10), optimizer='newton', patterns=patterns, engine='autograd')
     (at,), few = seen, min(n, patterns)
     assert len(at) == few
@@ -331,6 +356,7 @@ def test_all_23_passes_end_near_the_published_numbers(prepared):
 class Given:
     """A net whose outputs are its inputs."""
     level = factor = 1.0
+    cost = repro.Units.cost
 
     def __call__(self, x):
         return x
