@@ -45,10 +45,10 @@ def test_the_papers_net_by_its_connections_computes_the_same(net, shared):
     with torch.no_grad():
         torch.testing.assert_close(twin(X), net(X))
     assert repro.measure(twin, X, Y) == pytest.approx(repro.measure(net, X, Y, 'autograd'), rel=1e-5)
-    assert twin.counts['H1'] == (768, 19_968, 1_068 if shared else 19_968)
+    assert twin.counts()['H1'] == (768, 19_968, 1_068 if shared else 19_968)
     if shared:
-        assert twin.counts == net.counts()
-        torch.testing.assert_close(nets.curvature(twin, X)['w'], like(twin, repro.curvature(net, X)), rtol=1e-3,
+        assert twin.counts() == net.counts()
+        torch.testing.assert_close(twin.curvature(X)['w'], like(twin, repro.curvature(net, X)), rtol=1e-3,
                                    atol=1e-7)
         for one, engine in ((net, 'autograd'), (twin, 'compiled')):
             list(repro.train(one, X, Y, passes=1, rate=0.05, optimizer='newton', damping=0.03, engine=engine))
@@ -100,9 +100,9 @@ def test_logistic_units_learn_as_autograd_does():
     y = 2 * torch.sigmoid(H1 @ V[:, :7].T + V[:, 7]) - 1
     torch.testing.assert_close(net(X), y.detach(), rtol=1e-4, atol=1e-5)
     (y[0] - Y[0]).square().mean().backward()
-    assert nets.train_pass(net, X, Y, {'w': 0.1}, [0]) == 1
+    assert net.train_pass(X, Y, {'w': 0.1}, [0]) == 1
     torch.testing.assert_close(net.w.detach(), w.detach() - 0.1 * w.grad, rtol=1e-4, atol=1e-5)
-    assert nets.train_pass(net, X, Y, {'w': math.inf}, [0, 1, 2]) < 3    # stops at a value that is not finite
+    assert net.train_pass(X, Y, {'w': math.inf}, [0, 1, 2]) < 3          # stops at a value that is not finite
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -119,13 +119,13 @@ def test_descent_by_the_true_gradient(net):
     net.cost(net(X), 0.8 * Y).backward()
     gradient = {name: p.grad.clone() for name, p in net.named_parameters()}
     start, h = {name: p.detach().clone() for name, p in net.named_parameters()}, repro.curvature(net, X)
-    training = {'rate': 0.1, 'damping': 0.5, 'patterns': 6}
-    list(claim.batch_learning(net, X, Y, 1, optimizer='newton', **training))
+    training = {'passes': 1, 'optimizer': 'newton', 'rate': 0.1, 'damping': 0.5, 'patterns': 6, 'batch': True}
+    list(claim.learning(net, X, Y, {'training': training}))
     for name, p in net.named_parameters():
         torch.testing.assert_close(p.detach(), start[name] - 0.1 / (h[name] + 0.5) * gradient[name], rtol=1e-3,
                                    atol=1e-6)
     with pytest.raises(repro.Diverged):
-        list(claim.batch_learning(net, X, Y, 5, optimizer='sgd', **training | {'rate': math.inf}))
+        list(claim.learning(net, X, Y, {'training': training | {'rate': math.inf}}))
 
 
 def test_templates_explain_derivatives_and_of_noise_five_parts_in_twenty_four():

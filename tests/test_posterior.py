@@ -106,7 +106,7 @@ def test_draws_resume_and_a_diverged_one_is_a_row(usps, monkeypatch):
 
 
 def test_a_file_of_another_prior_is_refused(usps, monkeypatch):
-    draws.simulate([0, 1], 'a.csv', workers=1)
+    run(monkeypatch, '--draws', '0-1', '--out', 'a.csv', '--jobs', '1')
     monkeypatch.setitem(draws.PRIOR, 'share', ('uniform', 0.5, 1.0))
     with pytest.raises(SystemExit, match='another prior'):
         run(monkeypatch, '--draws', '0-3', '--out', 'a.csv')
@@ -158,7 +158,7 @@ def test_a_process_without_a_point_is_one_that_never_saw_it():
         rest = np.arange(60) != out
         alpha = np.linalg.solve(K[np.ix_(rest, rest)], (y[rest] - process.mean) / process.sd)
         by_hand = process.mean + process.sd * process.kernel(new, x[rest]) @ alpha
-        assert process.without(new, [out])[:, 0] == pytest.approx(by_hand)
+        assert process(new, [out])[:, 0] == pytest.approx(by_hand)
         left = process.mean + process.sd * process.kernel(x[[out]], x[rest]) @ alpha
         assert process.errors[out] == pytest.approx(y[out] - left[0])
 
@@ -166,12 +166,11 @@ def test_a_process_without_a_point_is_one_that_never_saw_it():
 @pytest.mark.slow
 def test_the_posterior_is_what_was_put_in(posterior):
     w = posterior.weights()
-    shares = {name: part.sum() for name, part in answer.split(posterior, w).items()}
-    assert shares["LeCun's unit, MSE halved"] > 0.9
+    assert answer.cases(posterior)[inference.ALL]["LeCun's unit, MSE halved"].sum() > 0.9
     mean = (w * posterior.c['share']).sum()
     assert mean == pytest.approx(0.7, abs=0.02)          # the test MSE's error, 1 sd, is 1/40
     assert 0.02 < math.sqrt((w * (posterior.c['share'] - mean)**2).sum()) < 0.04
-    assert inference.size(posterior.weights(tolerance=2)) > 2 * inference.size(w)
+    assert (w**2).sum() > 2 * (posterior.weights(tolerance=2)**2).sum()  # fewer points count
     assert 0.3 < inference.mass(w, posterior.c['shuffled'] == 0) < 0.7
 
 
@@ -232,4 +231,6 @@ def test_the_fit_measures_no_test_digit_and_its_best_point_is_first(usps, monkey
     assert set(found) == {'train_loss', 'train_misses'} and math.isfinite(found['train_loss'])
     rows = [dict(zip(fit.KEY, (*point, seed))) | {'train_loss': 2.5e-3 * (1 + k), 'train_misses': 10}
             for k, point in enumerate(fit.GRID[::-1]) for seed in (0, 1)]
-    assert [one[1:4] for one in fit.points(rows)] == fit.GRID[::-1] and fit.points(rows)[0][0] == 0
+    lines = [line.split(' | ') for line in fit.best(rows, 2).splitlines()[3:]]
+    points = [[f'{damping:g}' if damping else '', f'{rate:g}'] for _, damping, rate in fit.GRID[::-1]]
+    assert [line[1:3] for line in lines] == [*points[7:9], *points[:2]] and lines[2][5] == '0.000 |'

@@ -86,10 +86,9 @@ def committed():
 def tables():
     """{mark: what a page has there}."""
     judged = judgments(committed())
-    lines = [[claim.number, f'{claim.words} ({claim.section})', measured.replace('+-', '±'), words]
+    lines = [[claim.number, f'{claim.words} ({claim.section})', measured, words]
              for claim, (measured, _, words) in judged.items()]
-    front = [f'- {claim.words}: {words}' for claim, (_, verdict, words) in judged.items()
-             if claim.surprise and verdict != TO_RUN]
+    front = [f'- {claim.front[verdict]}' for claim, (_, verdict, _) in judged.items() if verdict in claim.front]
     return {'claims': markdown.table(['', 'claim (section)', 'measured', 'verdict'], lines, '---'),
             'claims_front': '\n'.join(front)}
 
@@ -106,6 +105,6 @@ def shown(judged):
     for claim, (measured, _, words) in judged.items():
         lines += textwrap.wrap(f'{claim.number:>2}  {claim.words} ({claim.section}): {words or "-"}', 79,
                                subsequent_indent='    ')
-        lines += textwrap.wrap(re.sub(r'\[(.*?)\]\((.*?)\)', r'\1 (results/README.md\2)', measured), 79,
-                               initial_indent='    ', subsequent_indent='    ')
+        measured = re.sub(r'\[(.*?)\]\((.*?)\)', r'\1 (results/README.md\2)', measured.replace('±', '+-'))
+        lines += textwrap.wrap(measured, 79, initial_indent='    ', subsequent_indent='    ')
     return '\n'.join(lines)

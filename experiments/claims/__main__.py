@@ -23,15 +23,15 @@ def main():
         parser.error('--seeds: give two or more, from 2 on')
     numbers = args.claims or list(CLAIMS)
     files.load_digits(args.dataset)     # ends here if it is not there
-    rows, jobs, before = [], [], None
-    while jobs != before:               # the best rate, and what is run at it, is known once its grid has run
-        rows, before = runs.run_all(claims.one_run, jobs, args.out, KEY, VALUES, WORDS, threads=True,
-                                    workers=args.jobs, cluster=args.cluster), jobs
-        jobs = [job for number in numbers if not CLAIMS[number].alone
-                for job in claims.jobs_of(number, rows, args.dataset, args.seeds)]
-    timed = [job for number in numbers if CLAIMS[number].alone
-             for job in claims.jobs_of(number, rows, args.dataset, args.seeds)]
-    rows += runs.run_all(claims.one_run, timed, args.out, KEY, VALUES, WORDS, threads=True, workers=1)
+    rows = []
+    for alone, where in (False, {'workers': args.jobs, 'cluster': args.cluster}), (True, {'workers': 1}):
+        jobs, before = [], None
+        while jobs != before:           # the best rate, and what is run at it, is known once its grid has run
+            before = jobs
+            found = runs.run_all(claims.one_run, jobs, args.out, KEY, VALUES, WORDS, threads=True, **where)
+            jobs = [job for number in numbers if CLAIMS[number].alone == alone
+                    for job in claims.jobs_of(number, found, args.dataset, args.seeds)]
+        rows += found
     print(claims.shown(claims.judgments(rows, numbers)))
 
 

@@ -79,11 +79,8 @@ class Segmentation(Claim):
         def both(words_of, group):
             return ' and '.join('{:.0f}% [{:.0f}, {:.0f}]'.format(*(100 * v for v in share(words, group)))
                                 for words in words_of)
-
-        def surely(group):
-            """Whether in both passes more than half of the mistakes have one of these words."""
-            return all(share(words, group)[1] > 0.5 for words in missed)
-        holds = None if kappa < MODERATE else True if surely(CUT) else False if surely(WHOLE) else None
+        cut, whole = (all(share(words, group)[1] > 0.5 for words in missed) for group in (CUT, WHOLE))
+        holds = None if kappa < MODERATE else True if cut else False if whole else None
         return (f'looked at twice by one vision-language model, not by people, which gave the same word to '
                 f'{100 * same:.0f}% (kappa of cut wrongly or not {kappa:.2f}): of {len(missed[0])} mistakes '
                 f'{both(missed, CUT)} are cut off, joined or in two parts, {both(missed, ["ambiguous"])} ambiguous, '

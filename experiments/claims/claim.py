@@ -3,17 +3,16 @@ import contextlib
 import itertools
 import math
 import statistics
-import time
 
 import torch
 from scipy import stats
 
 import repro
+from experiments import markdown
 from experiments.claims import nets
-from experiments.markdown import Missing
+from experiments.markdown import Missing, interval
 from repro import RESULTS
 from support import backprop, runs
-from support.engine import faster
 
 TUNING = 2              # seeds 0 and 1 choose rates, and count in no verdict
 SIXTEENTH = 16          # parts into which a pass is cut where its beginning is looked at
@@ -32,7 +31,7 @@ class Claim:
     grids = []              # lists of keys that differ in the rate: the best of each is run on all seeds
     seeds = 30              # how many of its own, from 100 times its number on
     alone = False           # whether its runs are timed: one at a time, after all others
-    surprise = False        # whether it is on the front page
+    front = {}              # {verdict: a sentence for the front page}
     before = None           # the verdict by the rule that was amended
     picture = None          # or a method picture(found) -> the bytes of results/claim_N.png. Raises Missing
 
@@ -73,7 +72,7 @@ class Claim:
         X, Y = (t[seed % part::part] for t in splits['train'])
         net = nets.build(settings, seed)
         try:
-            for n, seconds in itertools.chain([(0, 0.0)], learning(net, X, Y, settings)):      # noqa: B007
+            for n, seconds in itertools.chain([(0, 0.0)], learning(net, X, Y, settings)):
                 for name, numbers in self.look(net, splits).items() if n in at else ():
                     curves.setdefault(name, []).extend(numbers)
                 if n in at and self.enough(settings, curves):
@@ -121,12 +120,25 @@ class Claim:
 # A net may be one of nets.KINDS, and training has `batch`: one update a pass, by the gradient of all patterns.
 
 
+class Batch:
+    """An engine that updates the weights once a pass, by the gradient of all patterns; else support/backprop.py."""
+
+    outputs, curvature = backprop.outputs, backprop.curvature
+
+    def train_pass(net, X, T, rates, order):
+        g = backprop.gradient(net, X, T)
+        with torch.no_grad():
+            for name, p in net.named_parameters():
+                p -= rates[name] * g[name]
+        return len(X) if all(p.isfinite().all() for p in net.parameters()) else 0
+
+
 def learning(net, X, Y, settings):
     """Train net in place; yields (n, seconds so far) after each pass, or each sixteenth. Raises repro.Diverged."""
-    training, chunks = settings['training'], settings.get('chunks')
-    if 'batch' in training:
-        yield from batch_learning(net, X, Y, **training)
-    elif chunks:
+    training, chunks = dict(settings['training']), settings.get('chunks')
+    if training.pop('batch', False):
+        net.engine = Batch
+    if chunks:
         seconds = 0.0
         for n in range(training['passes'] * SIXTEENTH):
             chunk = slice(n % chunks, None, SIXTEENTH)
@@ -135,24 +147,6 @@ def learning(net, X, Y, settings):
             yield n + 1, seconds
     else:
         yield from repro.train(net, X, Y, **training)
-
-
-def batch_learning(net, X, Y, passes, rate, optimizer, damping, patterns, batch=True):
-    """
-    As repro.train, but with one update a pass, by the true gradient: w -= rate dE/dw, E the mean over all patterns; or
-    with Newton's rates.
-    """
-    sample = X[torch.arange(min(patterns, len(X))) * len(X) // min(patterns, len(X))]
-    start = time.perf_counter()
-    for n in range(1, passes + 1):
-        g = backprop.gradient(net, X, net.level * Y)
-        h = faster('curvature', repro.curvature, net, X[:3])(net, sample) if optimizer == 'newton' else None
-        with torch.no_grad():
-            for name, p in net.named_parameters():
-                p -= (rate / (h[name] + damping) if h else rate) * g[name]
-                if not p.isfinite().all():
-                    raise repro.Diverged
-        yield n, time.perf_counter() - start
 
 
 def losses(net, splits):
@@ -204,25 +198,23 @@ def below(a, b):
     return bool(test.statistic < 0) if test.pvalue < SURE else None
 
 
-def gap(a, b, digits=2):
+def gap(a, b):
     """mean of a - mean of b, and its 95% interval."""
-    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval()
-    gaps = statistics.fmean(a) - statistics.fmean(b), interval.low, interval.high
-    return '{} [{}, {}]'.format(*(f'{v:+.{digits}f}' for v in gaps))
+    low, high = stats.ttest_ind(a, b, equal_var=False).confidence_interval()
+    return interval({'mean': statistics.fmean(a) - statistics.fmean(b), 'low': low, 'high': high})
 
 
-def pm(numbers, digits=2, scale=1.0):
-    """'mean +- sd'."""
-    mean, sd, _, _ = runs.mean_sd(numbers)
-    return ' +- '.join(f'{v * scale:.{digits}f}' for v in (mean, sd) if v is not None) or '-'
+def pm(numbers, digits=2):
+    """'mean ± sd'."""
+    return markdown.pm(runs.mean_sd(numbers)[:2], digits) or '-'
 
 
 def crossing(xs, ys, level):
     """The x at which ys first comes down to level, interpolated on a log scale; inf if it never does."""
     for n, y in enumerate(ys):
         if y <= level:
-            if n == 0 or y == ys[n - 1]:
-                return xs[n]
+            if n == 0:
+                return xs[0]
             share = math.log(ys[n - 1] / level) / math.log(ys[n - 1] / max(y, 1e-9))
             return xs[n - 1] + share * (xs[n] - xs[n - 1])
     return math.inf

@@ -6,7 +6,7 @@ import numpy as np
 
 import repro
 from experiments.claims import nets
-from experiments.claims.claim import FC40, PAPER, PART, Claim, below, crossing, gap, pm, values
+from experiments.claims.claim import FC40, HOLDS, PAPER, PART, Claim, below, crossing, gap, pm, values
 from experiments.compare import changed
 from experiments.style import BLACK, BLUE, COLORS, canvas, name_ends, png, ticks
 from repro import PASSES
@@ -68,8 +68,8 @@ class FewerMaps(Claim):
 
 PARTS = (16, 8, 4, 2, 1)
 RATES = (0.0002, 0.0005, 0.001, 0.002)
-FULL = {f'256-{n}-10': changed(FC40, {'hidden': n}) for n in (10, 20, 40, 80, 160)}
-NETS = {'paper': PAPER, **FULL, **{kind: nets.recipe(kind) for kind in ('two hidden', 'unshared')}}
+NETS = {'paper': PAPER, **{f'256-{n}-10': changed(FC40, {'hidden': n}) for n in (10, 20, 40, 80, 160)},
+        **{kind: nets.recipe(kind) for kind in ('two hidden', 'unshared')}}
 MANY = ('paper', '256-40-10')           # with 30 seeds; the others have 10
 
 
@@ -92,7 +92,8 @@ class Constraints(Claim):
     """
     number, section = 12, '5, 5.1'
     words = 'unconstrained nets generalize badly; constraints reduce the training data needed'
-    before, surprise = PART, True
+    before = PART
+    front = {HOLDS: "The paper's net needs half of the digits to be as good as the best fully connected one."}
     settings = {(name, part, rate): changed(recipe, {}, {'rate': rate, 'passes': PASSES * part}, part=part)
                 for name, recipe in NETS.items() for part in PARTS for rate in RATES}
     grids = [[(name, 1, rate) for rate in RATES] for name in NETS]
@@ -104,7 +105,7 @@ class Constraints(Claim):
 
     def errors(self, found, name):
         """Test errors of a net at its rate, by part."""
-        keys, _ = self.then(self.best(found, self.grids[list(NETS).index(name)]))
+        keys, _ = self.then(self.best(found, [(name, 1, rate) for rate in RATES]))
         return [values(found[key], 'test_error') for key in keys]
 
     def verdict(self, found):
@@ -140,7 +141,7 @@ class Constraints(Claim):
         return png(fig, 'claims.csv')
 
 
-def shares(ours, other, resamples=2000):
+def shares(ours, other):
     """
     (share, low, high): the share of the digits with which our mean error comes down to the mean of other; inf if it
     does not. ours has the errors for each of PARTS.
@@ -148,12 +149,9 @@ def shares(ours, other, resamples=2000):
     def share(ours, level):
         return math.exp(crossing([-math.log(part) for part in PARTS], ours, level))
     rng = np.random.default_rng(0)
-
-    def resample(errors):
-        return rng.choice(errors, (resamples, len(errors))).mean(1)
-    drawn = sorted(map(share, zip(*map(resample, ours)), resample(other)))
-    return (share([*map(statistics.fmean, ours)], statistics.fmean(other)), drawn[round(0.025 * resamples)],
-            drawn[round(0.975 * resamples)])
+    resampled = [rng.choice(errors, (2000, len(errors))).mean(1) for errors in (*ours, other)]
+    drawn = sorted(share(errors, level) for *errors, level in zip(*resampled))
+    return share([*map(statistics.fmean, ours)], statistics.fmean(other)), drawn[50], drawn[1950]
 
 
 NINE = 9.0              # % rejected
@@ -170,6 +168,7 @@ class LeNet1(Claim):
     number, section = 13, '5.1'
     words = '"100,000 connections and 2600 free parameters recently achieved 9% rejection for 1% error rate"'
     seeds = 10
+    front = {HOLDS: 'The net of the next paper, LeNet-1, rejects the 9% that are claimed for it.'}
     settings = {rate: changed(nets.recipe('lenet1'), {}, {'passes': 30, 'rate': rate}) for rate in RATES[1:]}
     grids = [list(settings)]
 

@@ -3,26 +3,24 @@ import numpy as np
 import torch
 from scipy import ndimage, optimize, stats
 
-import repro
-from experiments.claims.claim import HOLDS, PAPER, SURE, Claim, curves, pm
-from experiments.compare import changed
+from experiments.claims.claim import HOLDS, PAPER, PART, SURE, Claim, curves, pm
+from experiments.compare import changed, trained
 from experiments.style import BLACK, BLUE, ORANGE, bare, canvas, mosaic, png
 from repro import PASSES
 from support import files
 
-SIGMA = 1.0             # pixels: of the Gaussian whose derivatives are the templates
 MAPS = 12
 
 
 def templates():
     """
-    {kind: orthonormal kernels (n, 25)}, each less its mean: the first derivatives of a Gaussian on 5x5 (across, down);
-    the second (across, down, mixed); and center and surround, the sum of the two pure second derivatives, which lies in
-    the space of the second.
+    {kind: orthonormal kernels (n, 25)}, each less its mean: the first derivatives of a Gaussian on 5x5, its sd 1 pixel
+    (across, down); the second (across, down, mixed); and center and surround, the sum of the two pure second
+    derivatives, which lies in the space of the second.
     """
     y, x = torch.meshgrid(torch.arange(-2., 3), torch.arange(-2., 3), indexing='ij')
-    G, s2 = torch.exp(-(x**2 + y**2) / (2 * SIGMA**2)), SIGMA**2
-    xx, yy, xy = (x**2 / s2 - 1) * G, (y**2 / s2 - 1) * G, x * y * G
+    G = torch.exp(-(x**2 + y**2) / 2)
+    xx, yy, xy = (x**2 - 1) * G, (y**2 - 1) * G, x * y * G
 
     def orthonormal(*kernels):
         t = torch.stack([k.flatten() - k.mean() for k in kernels]).double()
@@ -76,7 +74,9 @@ class Kernels(Claim):
     """
     number, section = 9, '5'
     words = 'some kernels are like spatial derivatives or off-center on-surround detectors'
-    before, surprise = HOLDS, True
+    before = HOLDS
+    front = {PART: "Of H1's 12 kernels one or two look like off-center on-surround detectors more than smooth noise "
+                   'does; that others are like derivatives cannot be told.'}
     settings = {'H1': changed(PAPER, at=[0, PASSES])}
 
     def look(self, net, splits):
@@ -96,8 +96,8 @@ class Kernels(Claim):
             test = stats.ttest_1samp(shares, 0.05)
             parts[f'more kernels {kind} than chance gives'] = bool(test.statistic > 0) if test.pvalue < SURE else None
         words = ', '.join(f'{MAPS * shares.mean():.1f} of {MAPS} {kind}' for kind, shares in beyond.items())
-        return (f'explained {pm([*after["all"].mean(1)], 0, 100)}%, at the start '
-                f'{pm([*nets["all"][:, :MAPS].mean(1)], 0, 100)}%, of noise as smooth (correlation of neighbors '
+        return (f'explained {pm(100 * after["all"].mean(1), 0)}%, at the start '
+                f'{pm(100 * nets["all"][:, :MAPS].mean(1), 0)}%, of noise as smooth (correlation of neighbors '
                 f'{smooth:.2f}) {100 * null["all"].mean():.0f}%; by first derivatives '
                 f'{100 * after["first"].mean():.0f}%, second {100 * after["second"].mean():.0f}%; beyond 95% of the '
                 f'noise, where chance gives {0.05 * MAPS:.1f}: {words}', parts)
@@ -105,9 +105,7 @@ class Kernels(Claim):
     def picture(self, found):
         """H1's kernels of one net, their fit by the templates, and how much that explains before and after training."""
         nets = curves(found['H1'], 'all')
-        net = repro.build(PAPER, 0)
-        for _ in repro.train(net, *files.load_digits('usps')['train'], **PAPER['training']):
-            pass
+        net, _ = trained(PAPER, *files.load_digits('usps')['train'], seed=0)
         k, t = net.H1w.detach().flatten(1).double(), templates()['all']
         fitted, share = k.mean(1, keepdim=True) + k @ t.T @ t, explained(net.H1w.detach())['all']
         order = share.argsort(descending=True)

@@ -4,16 +4,14 @@ LeNet-1.
 
 A layer is a list of units, and a unit a list of connections (source, name of the weight). The source is a unit of the
 layer below, counted from 0, or BORDER or ONE. Connections that name the same weight share it, so that any sharing can
-be written down, and the paper's counts of units, connections and free parameters are the lengths of these lists.
-train_pass, outputs and curvature are such a net's engine, which repro.train and repro.measure use: for the paper's net
-they give what repro.py computes (tested), thirty times slower than support/backprop.py.
+be written down, and the paper's counts of units, connections and free parameters are the lengths of these lists. Such
+a net is its own engine, which repro.train and repro.measure use: for the paper's net it gives what repro.py computes
+(tested), thirty times slower than support/backprop.py.
 """
-import sys
 from itertools import product
 
 import numpy as np
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
 
 import repro
@@ -86,12 +84,63 @@ def lenet1():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# the engine: the way up and the way down, connection by connection
+
+OUTPUTS, TRAINING, CURVATURE = 0, 1, 2
+
+
+@numba.njit(fastmath={'contract'}, error_model='numpy', nogil=True, cache=True)
+def run(task, w, start, source, weight, units, constants, E2, X, T, rates):
+    """
+    Over the patterns: (how many came before a value that is not finite, outputs, d2E/dw2 summed). TRAINING changes w
+    after each. E2 is d2E/dy2 of the cost E.
+    """
+    A, S, C = units
+    inputs, n = X.shape[1], len(A)
+    y, slope, d = np.zeros(inputs + n + 3, f32), np.zeros(n, f32), np.zeros(inputs + n + 3, f32)
+    y[inputs + n:] = constants
+    ends = slice(inputs + n - 10, inputs + n)
+    out, g, down = np.zeros((len(X), 10), f32), np.zeros_like(w), w**2 if task == CURVATURE else w
+    for i in range(len(X)):
+        y[:inputs] = X[i]
+        for u in range(n):
+            s = f32(0)
+            for c in range(start[u], start[u + 1]):
+                s += w[weight[c]] * y[source[c]]
+            t = f32(1) - f32(2) / (exp(f32(2) * S[u] * s) + f32(1))      # tanh
+            y[inputs + u] = A[u] * t + C[u]
+            slope[u] = A[u] * S[u] * (f32(1) - t * t)
+        out[i] = y[ends]
+        if task == OUTPUTS:
+            continue
+        d[:] = 0
+        if task == TRAINING:
+            g[:] = 0
+            d[ends] = E2 * (out[i] - T[i])                      # dE/dy
+            values, slopes = y, slope
+        else:                           # second derivatives go down the same way with everything squared
+            d[ends] = E2
+            values, slopes = y**2, slope**2
+        if not np.isfinite(d.sum()):
+            return i, out, g
+        for u in range(n - 1, -1, -1):
+            delta = d[inputs + u] * slopes[u]
+            for c in range(start[u], start[u + 1]):
+                g[weight[c]] += delta * values[source[c]]
+                d[source[c]] += delta * down[weight[c]]
+        if task == TRAINING:
+            for k in range(len(w)):
+                w[k] -= rates[k] * g[k]
+    return len(X), out, g
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # the net
 
-class Net(nn.Module):
+class Net(repro.Units):
     """
-    A net of layers {name: units}. w is the vector of its free parameters; A, S, level, factor, sqrt_fan_in are as in
-    repro.Net. Images are framed by so many pixels of background.
+    A net of layers {name: units}. w is the vector of its free parameters. Images are framed by so many pixels of
+    background.
 
     With logistic, hidden units are 1 / (1 + e**-s), from 0 to 1, and what is beyond a map's border is 0. Outputs y are
     then read as 2 y - 1, from -1 to 1, so that targets and errors compare with a symmetric net's; with the targets
@@ -99,41 +148,56 @@ class Net(nn.Module):
     """
 
     def __init__(self, layers, seed, A=1.0, S=1.0, level=1.0, factor=1.0, sqrt_fan_in=False, logistic=False, frame=0):
-        super().__init__()
-        self.engine = sys.modules[__name__]      # what trains it, instead of support/backprop.py
-        self.level, self.factor, self.frame, inputs = level, factor, frame, (16 + 2*frame)**2
-        units = [unit for layer in layers.values() for unit in layer]
-        n = inputs + len(units)         # values in order: the image, the units, the two borders, the constant 1
+        super().__init__(A, S, level, factor)
+        self.engine = Net               # its functions train it, instead of support/backprop.py's
+        self.structure, self.frame, self.inputs = layers, frame, (16 + 2*frame)**2
+        n = self.inputs + sum(map(len, layers.values()))
+        # values in order: the image, the units, what is beyond the image's border and beyond a map's, the constant 1
         self.constants = np.array([BACKGROUND, 0 if logistic else BACKGROUND, 1], f32)
-        source, weight, fan_in = [], [], []
+        start, source, weight, fan_in = [0], [], [], []
         numbers = self.numbers = {}     # where in w each (layer, name of the weight) is
-        first, above, border = 0, inputs, n     # where the layer below begins, where this one does, the border's place
-        self.counts = {}
+        first, above, border = 0, self.inputs, n     # where the layer below begins, and this one; and its border
         for name, layer in layers.items():
-            parameters = len(numbers)
             for unit in layer:
                 fan = sum(s != ONE for s, _ in unit)
                 for s, key in unit:
                     source.append({BORDER: border, ONE: n + 2}.get(s, first + s))
-                    if (name, key) not in numbers:
-                        numbers[name, key] = len(numbers)
-                        fan_in.append(np.inf if s == ONE else fan**0.5 if sqrt_fan_in else fan)     # a bias is 0
-                    weight.append(numbers[name, key])
+                    weight.append(numbers.setdefault((name, key), len(numbers)))
+                    fan_in.append(np.inf if s == ONE else fan)           # a bias is 0
+                start.append(len(source))
             first, above, border = above, above + len(layer), n + 1
-            self.counts[name] = len(layer), sum(map(len, layer)), len(numbers) - parameters
-        self.counts['all'] = n, len(source), len(numbers)
-        start = np.cumsum([0, *map(len, units)])
-        self.connections = start, np.array(source, np.uint32), np.array(weight, np.uint32)
+        self.connections = np.array(start), np.array(source, np.uint32), np.array(weight, np.uint32)
+        units = np.full((n - self.inputs, 3), (0.5, 0.5, 0.5) if logistic else (A, S, 0), f32)   # y = A tanh(S s) + C
+        if logistic:
+            units[-10:] = 1, 0.5, 0
+        self.units = units.T.copy()
+        fans = torch.zeros(len(numbers))
+        fans[weight] = torch.tensor(fan_in)
+        self.w = repro.initial(seed, sqrt_fan_in)(fans, len(numbers))
 
-        hidden = (0.5, 0.5, 0.5) if logistic else (A, S, 0.0)            # y = A tanh(S s) + C
-        outputs = (1.0, 0.5, 0.0) if logistic else (A, S, 0.0)
-        self.units = np.array([hidden] * (len(units) - 10) + [outputs] * 10, f32).T.copy()
-        g = torch.Generator().manual_seed(seed)
-        self.w = nn.Parameter((torch.rand(len(numbers), generator=g) - 0.5) * 2 * 2.4
-                              / torch.tensor(fan_in, dtype=torch.float32))
+    def counts(self):
+        counts = {name: (len(layer), sum(map(len, layer)), len({key for unit in layer for _, key in unit}))
+                  for name, layer in self.structure.items()}
+        return counts | {'all': tuple(map(sum, zip((self.inputs, 0, 0), *counts.values())))}
 
-    def forward(self, X):
-        return outputs(self, X)         # without a gradient
+    def call(self, task, X, T=None, rates=0.0):
+        X = F.pad(X, 4 * [self.frame], value=BACKGROUND).flatten(1).contiguous()
+        rates = torch.as_tensor(rates, dtype=torch.float32).expand(len(self.w)).contiguous()
+        return run(task, self.w.detach().numpy(), *self.connections, self.units, self.constants,
+                   f32(self.factor * 2 / 10), X.numpy(), (torch.zeros(0, 10) if T is None else T.contiguous()).numpy(),
+                   rates.numpy())
+
+    def train_pass(self, X, T, rates, order):
+        n, _, _ = self.call(TRAINING, X[list(order)], T[list(order)], rates['w'])
+        return n if self.w.isfinite().all() else min(n, len(order) - 1)
+
+    def outputs(self, X):
+        return torch.from_numpy(self.call(OUTPUTS, X)[1])
+
+    def curvature(self, X):
+        return {'w': torch.from_numpy(self.call(CURVATURE, X)[2] / len(X))}
+
+    forward = outputs                   # without a gradient
 
 
 KINDS = {'logistic': (paper, {'logistic': True}), 'unshared': (lambda: paper(shared=False), {}),
@@ -157,82 +221,6 @@ def build(settings, seed):
 
 
 # the counts in the paper of 1990: units (with the image's 784), connections, free parameters
-assert build(recipe('lenet1'), 0).counts == {
+assert build(recipe('lenet1'), 0).counts() == {
     'H1': (4*24*24, 59_904, 104), 'H2': (4*12*12, 2_880, 8), 'H3': (12*8*8, 32_768, 512), 'H4': (12*4*4, 960, 24),
     'out': (10, 1_930, 1_930), 'all': (28*28 + 3_850, 98_442, 2_578)}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# the engine: the way up and the way down, connection by connection
-
-OUTPUTS, TRAINING, CURVATURE = 0, 1, 2
-
-
-@numba.njit(fastmath={'contract'}, error_model='numpy', nogil=True, cache=True)
-def run(task, w, start, source, weight, units, constants, E2, X, T, rates, order):
-    """
-    Over the patterns in their order: (how many came before a value that is not finite, outputs, d2E/dw2 summed).
-    TRAINING changes w after each. E2 is d2E/dy2 of the cost E.
-    """
-    A, S, C = units
-    inputs, n = X.shape[1], len(A)
-    y, slope, d = np.zeros(inputs + n + 3, f32), np.zeros(n, f32), np.zeros(inputs + n + 3, f32)
-    y[inputs + n:] = constants
-    ends = slice(inputs + n - 10, inputs + n)
-    out, g, down = np.zeros((len(order), 10), f32), np.zeros_like(w), w**2 if task == CURVATURE else w
-    for i in range(len(order)):
-        y[:inputs] = X[order[i]]
-        for u in range(n):
-            s = f32(0)
-            for c in range(start[u], start[u + 1]):
-                s += w[weight[c]] * y[source[c]]
-            t = f32(1) - f32(2) / (exp(f32(2) * S[u] * s) + f32(1))      # tanh
-            y[inputs + u] = A[u] * t + C[u]
-            slope[u] = A[u] * S[u] * (f32(1) - t * t)
-        out[i] = y[ends]
-        if task == OUTPUTS:
-            continue
-        d[:] = 0
-        if task == TRAINING:
-            g[:] = 0
-            d[ends] = E2 * (out[i] - T[order[i]])                      # dE/dy
-            values, slopes = y, slope
-        else:                           # second derivatives go down the same way with everything squared
-            d[ends] = E2
-            values, slopes = y**2, slope**2
-        if not np.isfinite(d.sum()):
-            return i, out, g
-        for u in range(n - 1, -1, -1):
-            delta = d[inputs + u] * slopes[u]
-            for c in range(start[u], start[u + 1]):
-                g[weight[c]] += delta * values[source[c]]
-                d[source[c]] += delta * down[weight[c]]
-        if task == TRAINING:
-            for k in range(len(w)):
-                w[k] -= rates[k] * g[k]
-    return len(order), out, g
-
-
-def call(task, net, X, T=None, rates=0.0, order=None):
-    X = F.pad(X, 4 * [net.frame], value=BACKGROUND).flatten(1).contiguous()
-    rates = torch.as_tensor(rates, dtype=torch.float32).expand(len(net.w)).contiguous()
-    order = np.arange(len(X)) if order is None else np.asarray(order, np.int64)
-    return run(task, net.w.detach().numpy(), *net.connections, net.units, net.constants,
-               f32(net.factor * 2 / 10), X.numpy(),
-               torch.zeros(0, 10).numpy() if T is None else T.contiguous().numpy(), rates.numpy(), order)
-
-
-def train_pass(net, X, T, rates, order):
-    """As repro.train_pass."""
-    n, _, _ = call(TRAINING, net, X, T, rates['w'], order)
-    return n if net.w.isfinite().all() else min(n, len(order) - 1)
-
-
-def outputs(net, X):
-    """As repro.outputs."""
-    return torch.from_numpy(call(OUTPUTS, net, X)[1])
-
-
-def curvature(net, X):
-    """As repro.curvature."""
-    return {'w': torch.from_numpy(call(CURVATURE, net, X)[2] / len(X))}

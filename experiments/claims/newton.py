@@ -23,8 +23,8 @@ STEPS = (0.05, 0.1, 0.2, 0.5, 1.0)      # the largest of a weight: rate / dampin
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 TRAINING = {('newton', damping, float(f'{step * damping:g}')): {'optimizer': 'newton', 'damping': damping,
                                                                 'rate': step * damping}
-            for damping in DAMPINGS for step in STEPS}
-TRAINING |= {('sgd', 0.0, rate): {'optimizer': 'sgd', 'rate': rate} for rate in RATES}
+            for damping in DAMPINGS for step in STEPS} | {
+                ('sgd', 0.0, rate): {'optimizer': 'sgd', 'rate': rate} for rate in RATES}
 METHODS = {method: [key for key in TRAINING if key[0] == method] for method in ('newton', 'sgd')}
 
 
@@ -62,7 +62,7 @@ class Newton(Claim):
     """
     number, section = 6, '4'
     words = 'Newton: no tremendous increase in speed, but reliable without extensive adjustments'
-    before, surprise = PART, True
+    before = PART
     settings = {(net, *key): changed(recipe, {}, training, at=[*range(1, 24)] if net == 'paper' else [])
                 for net, recipe in NETS.items() for key, training in TRAINING.items()}
     grids = [[(net, *key) for key in keys] for net in NETS for keys in METHODS.values()]

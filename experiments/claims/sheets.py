@@ -10,44 +10,33 @@ import os
 import torch
 
 import repro
-from experiments.compare import trained
+from experiments.compare import runs_of
 from experiments.style import bare, plt
+from prepro import N_TEST
 from support import cli, files
-from support.engine import faster
 
 
 def sample():
-    """([number of a test digit], [whether it is a mistake]): as many mistakes as the paper had, and as many others."""
-    splits, recipe = files.load_digits('usps'), repro.RECIPES['paper']
-    X, Y = splits['test']
-    net, _ = trained(recipe, *splits['train'], seed=0)
-    wrong = faster('outputs', repro.outputs, net, X[:3])(net, X).argmax(1) != Y.argmax(1)
+    """The numbers of as many test digits that the net misses as the paper's missed, and of as many others."""
+    missed = next({*map(int, row['missed'].split())} for row in runs_of('paper') if row['seed'] == 0)
     g = torch.Generator().manual_seed(0)
-    numbers = [which.nonzero().flatten() for which in (wrong, ~wrong)]
-    numbers = torch.cat([all_of[torch.randperm(len(all_of), generator=g)[:repro.PAPER['test_misses']]]
-                         for all_of in numbers]).tolist()
-    return numbers, wrong[numbers].tolist()
-
-
-def order(n, which):
-    """The order in which pass 1 or 2 sees n digits."""
-    return torch.randperm(n, generator=torch.Generator().manual_seed(which)).tolist()
+    return [group[i] for group in (sorted(missed), sorted({*range(N_TEST)} - missed))
+            for i in torch.randperm(len(group), generator=g)[:repro.PAPER['test_misses']]]
 
 
 def main():
     cli.parser(__doc__).parse_args()
     X, _ = files.load_digits('usps')['test']
-    numbers, _ = sample()
-    folder = os.path.join('out', 'segmentation')
+    numbers, folder = sample(), os.path.join('out', 'segmentation')
     os.makedirs(folder, exist_ok=True)
-    for which in 1, 2:
-        places = [numbers[i] for i in order(len(numbers), which)]
-        for first in range(0, len(places), 36):
+    for which in 1, 2:                  # each pass sees them in an order of its own
+        order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(which))
+        for first in range(0, len(order), 36):
             fig, axes = plt.subplots(6, 6, figsize=(9, 10), layout='constrained')
             for ax in axes.flat:
                 bare(ax)
-            for place, ax in zip(range(first, len(places)), axes.flat):
-                ax.imshow(X[places[place], 0], vmin=-1, vmax=1, interpolation='bicubic')
+            for place, ax in zip(range(first, len(order)), axes.flat):
+                ax.imshow(X[numbers[order[place]], 0], vmin=-1, vmax=1, interpolation='bicubic')
                 ax.set_title(f'{place + 1}', loc='center')
             fig.savefig(os.path.join(folder, f'pass_{which}_from_{first + 1}.png'))
             plt.close(fig)

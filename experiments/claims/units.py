@@ -36,7 +36,9 @@ class Symmetry(Claim):
     """
     number, section = 2, '4'
     words = 'symmetric functions "are believed to yield faster convergence"'
-    before, surprise, seeds = NOT, True, 20
+    before, seeds = NOT, 20
+    front = {NOT: 'Symmetric units are not faster: with plain gradient descent tanh needs more passes than the '
+                  'logistic unit.'}
     grids = [[(method, unit, wide, rate) for wide in UNITS[unit][1] for rate in rates]
              for (method, unit), rates in RATES.items()]
     settings = {(method, unit, wide, rate): changed(
@@ -87,7 +89,7 @@ class Targets(Claim):
     """
     number, section = 3, '4'
     words = 'targets inside the range keep the weights from growing, and the outputs from the flat spot'
-    before, surprise, seeds = PART, True, 8
+    before, seeds = PART, 8
     settings = {level: changed(PAPER, {'level': level}, {'passes': LONG}, at=[0, 23, 100, 375, LONG // 2, LONG])
                 for level in (INSIDE, END)}
 
@@ -115,7 +117,6 @@ class Targets(Claim):
                    flat[0] < 5 and flat[1] > 50})
 
 
-LAYERS = ('H1', 'H2', 'H3', 'output')
 OPERATING = 1.0         # |S s|, up to which tanh has 0.42 of its largest slope
 USED = 0.1              # the least standard deviation of S s that uses the range
 METHODS = {'newton': {}, 'sgd': {'optimizer': 'sgd', 'rate': 0.12}}
@@ -154,8 +155,8 @@ class InitialRange(Claim):
             mean = {(method, name): [*map(statistics.fmean, zip(*curves(found[wide, method], name)))]
                     for method in METHODS for name in ('within', 'spread', 'train_error')}
             at_start[wide] = within, spread = mean['newton', 'within'][:4], mean['newton', 'spread'][:4]
-            words.append(f'{label}: in ' + ', '.join(LAYERS) + ' ' + ', '.join(f'{w:.0f}%' for w in within)
-                         + ' of the sums are within +-1, their sd is ' + ', '.join(f'{s:.2f}' for s in spread)
+            words.append(f'{label}: in H1, H2, H3, output ' + ', '.join(f'{w:.0f}%' for w in within)
+                         + ' of the sums are within ±1, their sd is ' + ', '.join(f'{s:.2f}' for s in spread)
                          + '; training error after 1 and 5 passes ' + ' and '.join(
                              '{:.1f}, {:.1f}%'.format(*(mean[method, 'train_error'][n] for n in (1, 5)))
                              + f' ({method})' for method in METHODS))

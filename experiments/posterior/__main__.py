@@ -24,24 +24,23 @@ def main():
                       help=f'train those of them that the first {inference.FIRST:,} draws do not rule out')
     runs.add_arguments(parser, os.path.join('results', 'posterior.csv'))
     args = parser.parse_args()
-    if args.draws or args.near:
-        draws.load('usps')              # ends here if it is not there
-        draws.simulate(args.draws or near(args.near, args.out), args.out, args.jobs, args.cluster)
+    if not (args.draws or args.near):
+        try:
+            print('\n\n'.join(answer.tables().values()))
+        except Missing as e:
+            cli.fail(f'results/ lacks {e}; {draws.REMEDY}')
         return
-    try:
-        print('\n\n'.join(answer.tables().values()))
-    except Missing as e:
-        cli.fail(f'results/ lacks {e}; {draws.REMEDY}')
-
-
-def near(numbers, path):
-    """Those of the draws that the first wave, in the file at path, does not rule out."""
-    first = [row for row in draws.read(path) if row['draw'] < inference.FIRST]
-    if len(first) < inference.FIRST:
-        cli.fail(f'{path} has {len(first)} of the draws that tell what is near; {draws.REMEDY}')
-    emulator = inference.Emulator(first)
-    left = emulator.left(*emulator(inference.columns(draws.settings(numbers))))
-    return [number for number, is_left in zip(numbers, left) if is_left]
+    draws.load('usps')                  # ends here if it is not there
+    rows = draws.read(args.out, unfinished=True) if os.path.exists(args.out) else []     # of the same prior
+    jobs = draws.settings(args.draws or args.near)
+    if args.near:
+        first = [row for row in rows if row['draw'] < inference.FIRST]
+        if len(first) < inference.FIRST:
+            cli.fail(f'{args.out} has {len(first)} of the draws that tell what is near; {draws.REMEDY}')
+        emulator = inference.Emulator(first)
+        jobs = [job for job, left in zip(jobs, emulator.left(*emulator(inference.columns(jobs)))) if left]
+    runs.run_all(draws.one_run, jobs, args.out, draws.KEY, draws.VALUES, draws.WORDS, threads=True, workers=args.jobs,
+                 cluster=args.cluster)
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ from experiments.markdown import Missing, results, table
 from experiments.posterior import draws, fit, inference
 from experiments.posterior.draws import PRIOR, SETTINGS
 from experiments.posterior.inference import (
-    ALL, DISTANCES, GIVEN, HALVED, NAMES, PAPERS, TOLERANCES, columns, compared, mass, size)
+    ALL, DISTANCES, GIVEN, HALVED, NAMES, PAPERS, TOLERANCES, columns, compared, mass)
 from experiments.style import BLACK, BLUE, GRAY, ORANGE, PALE, SKY, canvas, png
 from prepro import N_TEST, N_TRAIN
 from repro import PASSES
@@ -63,17 +63,13 @@ def span(values, w):
     return '{1:.2g} [{0:.2g}, {2:.2g}]'.format(*values[order][at])
 
 
-def split(p, w):
-    """{hypothesis: the weights of its points}."""
-    return {name: w * ((p.c['unit'] == unit) & (p.c['half'] == half)) for name, (unit, half, _) in HYPOTHESES.items()}
-
-
 def cases(p):
     """{what is given, and the tolerance: {hypothesis: the weights of its points}}."""
     same = p.weights() * (p.c['fc_passes'] == PASSES)
     weights = ({given: p.weights(given) for given in GIVEN} | {SAME: same / same.sum()}
                | {f'{ALL}, tolerance {t:g}': p.weights(ALL, t) for t in TOLERANCES[1:]})
-    return {case: split(p, w) for case, w in weights.items()}
+    return {case: {name: w * ((p.c['unit'] == unit) & (p.c['half'] == half))
+                   for name, (unit, half, _) in HYPOTHESES.items()} for case, w in weights.items()}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -89,7 +85,7 @@ def hypotheses(p):
     parts = cases(p)
     rows = [[name, *(percent(part[name].sum()) for part in parts.values()),
              *(span(p.c[what], parts[ALL][name]) for what in ('level', 'fc_passes'))] for name in HYPOTHESES]
-    sizes = [f'{size(sum(part.values())):.0f}' for part in parts.values()]
+    sizes = [f'{1 / (sum(part.values())**2).sum():.0f}' for part in parts.values()]
     return table(['given', *parts, f'targets ±, given {ALL}', f'passes, fully connected, given {ALL}'],
                  [*rows, ['effective sample size', *sizes, '', '']])
 
@@ -216,7 +212,7 @@ def draw_odds():
     return picture(fig, ax, 4)
 
 
-def draw_posterior(bins=8):
+def draw_posterior():
     """Prior and posterior of each setting: a bar for each option of a choice, and for each interval of a number."""
     p, n = posterior(), 4096
     prior = draws.sample(n, 1989) | {'half': p.c['half']}
@@ -230,10 +226,8 @@ def draw_posterior(bins=8):
         if options:
             ax.set_xticks(range(len(options)), options, rotation=0 if len(options) == 2 else 45, fontsize=8)
         else:
-            edges = (np.geomspace if 'log' in kind else np.linspace)(*values, bins + 1)
-            middle = bins // 2
-            ax.set_xticks((-0.5, middle - 0.5, bins - 0.5), [f'{float(f"{x:.2g}"):g}' for x in edges[::middle]],
-                          fontsize=8)
+            edges = (np.geomspace if 'log' in kind else np.linspace)(*values, 8 + 1)
+            ax.set_xticks((-0.5, 3.5, 7.5), [f'{float(f"{x:.2g}"):g}' for x in edges[::4]], fontsize=8)
         for label, c, w, color, offset, width in series:
             if name in c:               # what follows from settings has no prior
                 shares = ([mass(w, c[name] == value) for value in values] if options else
@@ -246,13 +240,13 @@ def draw_posterior(bins=8):
     return picture(fig, axes.flat[0], 3)
 
 
-def draw_predictive(bins=30):
+def draw_predictive():
     """The results that follow from both nets' training results, and the paper's."""
     values = posterior().predictive(TRAINING)
     fig, axes = canvas(2.6, 1, len(values), sharey=True)
     for ax, (name, x) in zip(axes, values.items()):
         label, factor, _ = LABELS[name]
-        ax.hist(factor * x, np.linspace(*factor * np.quantile(x, (0.002, 0.998)), bins), color=BLUE)
+        ax.hist(factor * x, np.linspace(*factor * np.quantile(x, (0.002, 0.998)), 30), color=BLUE)
         ax.axvspan(*factor * np.quantile(x, (0.05, 0.95)), color=GRAY, alpha=0.15, linewidth=0, zorder=0,
                    label='90% interval')
         ax.axvline(factor * PAPERS[NAMES.index(name)], color=BLACK, label='the paper')

@@ -5,15 +5,14 @@ Draw i is point i of a scrambled Sobol sequence, the same on any machine and in 
 nets' initial weights, of a random scheme and of a shuffle. Its row has the eight results that the paper gives.
 """
 import math
-import os
 
 import numpy as np
 import torch
 
 import repro
-from experiments.compare import CYCLIC, SPREAD, TANH, changed, random_table, trained
+from experiments.compare import CYCLIC, SPREAD, TANH, changed, load, random_table, trained
 from repro import PASSES
-from support import cli, files, runs
+from support import cli, runs
 from support.engine import faster
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -63,21 +62,17 @@ PRIOR = {           # in the order of the sequence's dimensions: any change to i
 }
 # Whether the MSE has LeCun's customary factor 1/2 needs no training: nets trained without it are those trained with it
 # and half the damping. So each draw is trained without, and counts as both, at equal odds ('half').
-HALF = ('one of', 0, 1)
-SETTINGS = PRIOR | {'half': HALF}
+SETTINGS = PRIOR | {'half': ('one of', 0, 1)}
 
-CONV = 'train_loss', 'train_misses', 'test_loss', 'test_misses', 'rejection'
 LECUN = {name: repro.RECIPES['paper']['net'][name] for name in ('A', 'S')}
-FC = 'fc_train_misses', 'fc_test_misses', 'fc_rejection'
-# What a row has besides: the median curvature of the convolutional net's weights after training, and the share of its
-# weights whose curvature is above the damping, so that Newton's method is more than gradient descent there.
-VALUES = *CONV, *FC, 'curvature', 'newton'
+# What a row has: the eight results; the median curvature of the convolutional net's weights after training; and the
+# share of them whose curvature is above the damping, so that Newton's method is more than gradient descent there.
+VALUES = ('train_loss', 'train_misses', 'test_loss', 'test_misses', 'rejection',
+          'fc_train_misses', 'fc_test_misses', 'fc_rejection', 'curvature', 'newton')
 KEY = ('draw', *PRIOR)
 WORDS = ('unit', 'scheme')
 TABLES = {'blocks': repro.TABLE, 'cyclic': CYCLIC, 'spread': SPREAD}
 REMEDY = 'run: python -m experiments.posterior --draws 0-1023'
-
-load = files.load_digits
 
 
 def sample(n, seed):
@@ -132,14 +127,6 @@ def one_run(**row):
     h = torch.cat([h.flatten() for h in curvature(conv, X[::15]).values()])
     found |= {'curvature': float(h.median()), 'newton': float((h > row['damping']).float().mean())}
     return {name: found[name] for name in VALUES}
-
-
-def simulate(draws, path, workers=None, cluster=None):
-    """The rows of these draws, from the file at path or trained now."""
-    if os.path.exists(path):            # its last line may be cut off: run_all does that draw again
-        read(path, unfinished=True)
-    return runs.run_all(one_run, settings(draws), path, KEY, VALUES, WORDS, threads=True, workers=workers,
-                        cluster=cluster)
 
 
 def read(path, unfinished=False):

@@ -45,28 +45,21 @@ def read(path):
     return runs.read_rows(path, KEY, VALUES, WORDS, 'run: python -m experiments.posterior.fit')
 
 
-def points(rows):
-    """
-    The points of the grid, best first: [(distance, optimizer, damping, rate, {result: (mean, sd)})]. The distance is
-    the sum of ln(mean / the paper's)**2 over the two training results.
-    """
-    found = []
-    for point in GRID:
-        these = [row for row in rows if tuple(row[name] for name in KEY[:3]) == point]
-        if these and all(math.isfinite(row['train_loss']) for row in these):
-            stats = {name: runs.mean_sd([row[name] for row in these])[:2] for name in VALUES}
-            far = math.fsum(math.log(mean / PAPER[name])**2 for name, (mean, _) in stats.items())
-            found.append((far, *point, stats))
-    return sorted(found, key=lambda one: one[0])
-
-
 def best(rows, n):
-    """A table of the n best points of each optimizer."""
+    """
+    A table of the n best points of each optimizer. The distance is the sum of ln(mean / the paper's)**2 over the two
+    training results.
+    """
+    found = {'newton': [], 'sgd': []}
+    for optimizer, damping, rate in GRID:
+        these = [row for row in rows if tuple(row[name] for name in KEY[:3]) == (optimizer, damping, rate)]
+        if these and all(math.isfinite(row['train_loss']) for row in these):
+            loss, misses = (runs.mean_sd([row[name] for row in these])[:2] for name in VALUES)
+            far = math.log(loss[0] / PAPER['train_loss'])**2 + math.log(misses[0] / PAPER['train_misses'])**2
+            found[optimizer].append((far, [optimizer, f'{damping:g}' if damping else '', f'{rate:g}',
+                                           pm([v * 1000 for v in loss]), pm(misses, 1), f'{far:.3f}']))
     lines = [['the paper', '', '', f'{PAPER["train_loss"] * 1000:g}', PAPER['train_misses'], '']]
-    for method in 'newton', 'sgd':
-        lines += [[optimizer, f'{damping:g}' if damping else '', f'{rate:g}',
-                   pm([v * 1000 for v in stats['train_loss']]), pm(stats['train_misses'], 1), f'{far:.3f}']
-                  for far, optimizer, damping, rate, stats in points(rows) if optimizer == method][:n]
+    lines += [line for of_one in found.values() for _, line in sorted(of_one)[:n]]
     return table(['', 'damping', 'rate', 'train MSE, 1e-3', 'train misses', 'distance'], lines)
 
 

@@ -13,7 +13,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from experiments.compare import RECIPES, runs_of
 from experiments.posterior import draws
-from experiments.posterior.draws import HALF, LECUN, PRIOR, SETTINGS, TYPICAL
+from experiments.posterior.draws import LECUN, PRIOR, SETTINGS, TYPICAL
 from prepro import N_TEST, N_TRAIN
 from repro import PAPER, PAPER_FC40, PASSES
 
@@ -84,8 +84,7 @@ def compared(c):
 def inverse(name, x):
     """The result that is x sds from the paper's."""
     compare, sd, paper, *_ = RESULTS[name]
-    x = compare(paper) + sd * x
-    return np.exp(x) if compare is np.log else x.clip(0)**2
+    return np.exp(np.log(paper) + sd * x) if compare is np.log else (np.sqrt(paper) + sd * x).clip(0)**2
 
 
 def learned(c):
@@ -94,7 +93,7 @@ def learned(c):
 
 
 # how far a draw moves with its MSE as it is and halved (2, 1, 8)
-HALVED = np.outer(HALF[1:], [math.log(2) / sd if name.endswith('loss') else 0 for name, sd in zip(NAMES, SD)])[:, None]
+HALVED = np.outer((0, 1), [math.log(2) / sd if name.endswith('loss') else 0 for name, sd in zip(NAMES, SD)])[:, None]
 # the variance of what the paper rounds away, uniform over the last digit that it prints
 ROUNDED = np.array([((f(x + r) - f(x - r)) / 2 / sd)**2 / 3 for f, sd, x, r in zip(COMPARE, SD, PAPERS, ROUNDING)])
 
@@ -119,18 +118,11 @@ class Process:
         # the value minus what the process predicts for the point from all others
         self.errors = self.sd * self.alpha / self.inverse.diagonal()
 
-    def __call__(self, x):
-        """Predictions at x (n,)."""
-        return self.predictions(x, self.alpha)
-
-    def without(self, x, out):
-        """Predictions at x (n, out) of the processes through all points but one, which are `out`."""
-        return self.predictions(x, self.alpha[:, None] - self.inverse[:, out] * self.errors[out] / self.sd)
-
-    def predictions(self, x, alpha):
-        """Predictions at x with these coefficients, part by part, as all kernels take gigabytes."""
+    def __call__(self, x, out=None):
+        """Predictions at x (n,); or (n, out) of the processes through all points but one, which are `out`."""
+        alpha = self.alpha if out is None else self.alpha[:, None] - self.inverse[:, out] * self.errors[out] / self.sd
         return np.concatenate([self.mean + self.sd * self.kernel(part, self.x) @ alpha
-                               for part in np.array_split(x, len(x) // 4096 + 1)])
+                               for part in np.array_split(x, len(x) // 4096 + 1)])       # all at once take gigabytes
 
 
 class Emulator:
@@ -179,13 +171,13 @@ class Posterior:
         c['rate'] = c['step'] * (TYPICAL + c['damping'])
         c['own_step'] = c['rate'] / (c['damping'] + np.exp(self.emulator.curvature(x)))
         c['newton'] = 100 * self.emulator.newton(x).clip(0, 1)
-        self.c = c | {'half': np.array(HALF[1:])[:, None]}
+        self.c = c | {'half': np.array([[0], [1]])}
 
     def weights(self, given=ALL, tolerance=1.0):
         """The weight of each point, given these of the paper's results. They sum to 1."""
         return self.weighed(self.learns, self.means, given, tolerance)
 
-    def weighed(self, learns, gaps, given, tolerance=1.0):
+    def weighed(self, learns, gaps, given=ALL, tolerance=1.0):
         """The weights of points that have this P, whose means are so far (2, points, 8) from the results."""
         i = [NAMES.index(name) for name in GIVEN[given]]
         normal = stats.multivariate_normal(cov=tolerance**2 * self.emulator.covariance[np.ix_(i, i)])
@@ -204,7 +196,7 @@ class Posterior:
             np.zeros((~known).sum()), C[~known][:, ~known] - gain @ C[known][:, ~known], len(k))
         return {name: inverse(name, column) for name, column in zip(np.array(NAMES)[~known], rest.T)}
 
-    def calibration(self, given=ALL, n=400):
+    def calibration(self, n=400):
         """
         The n draws nearest to the paper play it, each inferred from the others: simulation-based calibration (Talts et
         al. 2018). {setting: the posterior's probability below the true value, uniform if the inference works (n,)}, of
@@ -218,11 +210,10 @@ class Posterior:
         # every second point, as all of them take a gigabyte
         c = {name: self.c[name][::2] for name in PRIOR}
         x, c['half'] = inputs(c), self.c['half']
-        means = [process.without(x, which).astype(np.float32) for process in self.emulator.results]
-        means = np.stack(means, -1)     # (points, n, 8)
+        means = np.stack([process(x, which).astype(np.float32) for process in self.emulator.results], -1)
         ranks, rng = {name: [] for name in truth}, np.random.default_rng(1989)
         for k in range(len(which)):
-            w = self.weighed(self.learns[::2], means[:, k] - HALVED - results[half[k], which[k]], given)
+            w = self.weighed(self.learns[::2], means[:, k] - HALVED - results[half[k], which[k]])
             for name, values in truth.items():
                 at = mass(w, c[name] == values[k])
                 kind, *options = SETTINGS[name]
@@ -234,11 +225,6 @@ class Posterior:
 def mass(w, where):
     """The weight of the points where something holds."""
     return (w * where).sum()
-
-
-def size(w):
-    """The effective sample size of weights that sum to 1."""
-    return 1 / (w**2).sum()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -259,8 +245,8 @@ def point(recipe):
            'patterns': training['patterns'], 'scheme': schemes[0], 'sqrt_fan_in': int(net['sqrt_fan_in']),
            'drawn_biases': int(recipe.get('drawn_biases', False)), 'shuffled': int(recipe.get('order') is not None),
            'fc_passes': PASSES}
-    ranges = {name: values for name, (kind, *values) in PRIOR.items() if kind in ('uniform', 'log-uniform')}
-    return row if all(low <= row[name] <= high for name, (low, high) in ranges.items()) else None
+    x = inputs(columns([row]))
+    return row if 0 <= x.min() <= x.max() <= 1 else None                 # in the prior's ranges
 
 
 def against_recipes(emulator):
