@@ -138,6 +138,11 @@ class Settings:
     weight: float = 0.0         # of the teachers' answers; the labels have the rest
     width: int = 0              # other than 0: a WideNet of this width in place of the net of 1989
 
+    def __post_init__(self):            # what would be ignored
+        assert self.softmax or not self.relu, 'relu needs softmax'
+        assert self.batch > 1 or not (self.adamw or self.decay or self.distortions or self.teachers), \
+            'with batch 1 repro.py trains, by plain gradient descent'
+
 
 # (idea, source, what it changes), each on top of those before it. A rate beside an idea was chosen again for it.
 AFFINE = dict(shift=1.25, rotation=12, scale=0.15, shear=0.15)
@@ -287,21 +292,8 @@ def train_rung(n, dataset, seed, folder):
     """Train a rung, with repro.py's lines after each pass, and its files in the folder at the end."""
     r, splits = rung(n), files.load_digits(dataset)
     files.writable(folder)
-    args = {'rung': n, 'dataset': dataset, 'seed': seed, 'settings': asdict(r)}
-    rows = []
-    try:
-        for n_pass, seconds, net in train(r, *splits['train'], seed):
-            print(n_pass)
-            for split, XY in splits.items():
-                m = measure(net, *XY)
-                print(f'eval: split {split:5}. loss {m["loss"]:e}. error {m["error"]:.2f}%. misses: {m["misses"]}',
-                      flush=True)
-                rows.append({'pass': n_pass, 'split': split, **m, 'seconds': seconds})
-            place = files.save_run(folder, args, rows)
-    except repro.Diverged:
-        cli.fail(f'training diverged in pass {len(rows) // 2 + 1}: a value is no longer finite; '
-                 + (f'the passes before it are in {place}' if rows else 'nothing is written'))
-    files.save_run(folder, args, rows, net)
+    repro.follow(train(r, *splits['train'], seed), splits, measure, folder,
+                 {'rung': n, 'dataset': dataset, 'seed': seed, 'settings': asdict(r)})
 
 
 def main():

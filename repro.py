@@ -19,6 +19,7 @@ results/README.md has many seeds of each. A run writes out/<recipe>-<dataset>/:
 args.json, metrics.csv (a row for each pass and split) and, at its end,
 model.pt (a state_dict).
 """
+import functools
 import os
 import time
 
@@ -403,26 +404,38 @@ def main():
     print(f'recipe {args.recipe}, seed {args.seed}, on {args.dataset}: '
           + ', '.join(f'{len(X):,} {split} digits' for split, (X, _) in splits.items()))
     print(describe(settings, net))
-    rows = []
-    try:
-        for n, seconds in train(net, *splits['train'], **settings['training'], engine=args.engine):
-            print(n)
-            for split, (X, Y) in splits.items():
-                m = measure(net, X, Y, args.engine)
-                print(f'eval: split {split:5}. loss {m["loss"]:e}. error {m["error"]:.2f}%. misses: {m["misses"]}',
-                      flush=True)
-                rows.append({'pass': n, 'split': split, **m, 'seconds': seconds})
-            place = files.save_run(folder, start, rows)
-    except Diverged:
-        kept = f'the passes before it are in {place}' if rows else 'nothing is written'
-        cli.fail(f'training diverged in pass {len(rows) // 2 + 1}: a value is no longer finite; {kept}; '
-                 f'try a learning rate below {settings["training"]["rate"]}')
-    files.save_run(folder, start, rows, net)
+    passes = ((n, seconds, net) for n, seconds in train(net, *splits['train'], **settings['training'],
+                                                        engine=args.engine))
+    rows = follow(passes, splits, functools.partial(measure, engine=args.engine), folder, start)
 
     print(closing_table({"1989, the paper's net": PAPER, '1989, fully connected': PAPER_FC40,
                          '2022, on mnist': KARPATHY2022, f'this run, on {args.dataset}': results(*rows[-2:])}))
-    print(f'{n} pass{"es" if n > 1 else ""} over {len(splits["train"][0]):,} digits took {seconds:.2f} s; '
+    n = rows[-1]['pass']
+    print(f'{n} pass{"es" if n > 1 else ""} over {len(splits["train"][0]):,} digits took {rows[-1]["seconds"]:.2f} s; '
           f'in 1989, {PASSES} over 7,291 took {DAYS} days')
+
+
+def follow(passes, splits, measure, folder, args):
+    """
+    Train: `passes` yields (n, seconds, net) after each pass. Print the lines that people compare, and write the run's
+    files. Returns the rows of metrics.csv: of each pass and split what measure(net, X, Y) says.
+    """
+    rows = []
+    try:
+        for n, seconds, net in passes:
+            print(n)
+            for split, (X, Y) in splits.items():
+                m = measure(net, X, Y)
+                print(f'eval: split {split:5}. loss {m["loss"]:e}. error {m["error"]:.2f}%. misses: {m["misses"]}',
+                      flush=True)
+                rows.append({'pass': n, 'split': split, **m, 'seconds': seconds})
+            place = files.save_run(folder, args, rows)
+    except Diverged:
+        cli.fail(f'training diverged in pass {len(rows) // 2 + 1}: a value is no longer finite; '
+                 + (f'the passes before it are in {place}' if rows else 'nothing is written')
+                 + '; try a lower learning rate')
+    files.save_run(folder, args, rows, net)
+    return rows
 
 
 def describe(settings, net):

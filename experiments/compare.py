@@ -82,8 +82,8 @@ VARIANTS = {        # the open questions, one at a time: what is changed in `pap
                      {'training': {'damping': 0.05, 'rate': 0.0051}}),
     'patterns_100': ('patterns for the curvature', {'training': {'patterns': 100}}),
     'patterns_7291': ('all patterns for the curvature', {'training': {'patterns': prepro.N_TRAIN}}),
-    **{f'rate_{rate}': ('rate over two decades', {'training': {'rate': rate}})
-       for rate in (0.00008, 0.0002, 0.0004, 0.0016, 0.004, 0.008)},
+    **{f'rate_{rate}': (f'rate, times {rate / repro.RECIPES["paper"]["training"]["rate"]:.2g}',
+                        {'training': {'rate': rate}}) for rate in (0.00008, 0.0002, 0.0004, 0.0016, 0.004, 0.008)},
 }
 # for the fully connected net, of whose training the paper says nothing
 FC40_VARIANTS = {

@@ -63,23 +63,25 @@ def front():
 
 
 def agreement():
-    """What was fitted, and which of the paper's other results lie among single runs of ours."""
+    """What was fitted, and which of the paper's other results lie where single runs of ours are expected."""
     agree, differ = [], []
     for net, key, value, place in comparisons():
         if net in WHOSE and (net, key) not in FITTED:
+            decimals = 0 if key.endswith('misses') else DECIMALS[key]
+            low, high = (f'{place[end] * SCALE[key]:.{decimals}f}' for end in ('low', 'high'))
             (agree if place['low'] <= value <= place['high'] else differ).append(
-                f'- {WHOSE[net]}{NAMES[key]}: {published({key: value}, [key])[0]}{UNITS[key]} in the paper, '
-                f'{span(key, place)}{UNITS[key]} here')
+                f'- {WHOSE[net]}{NAMES[key]}: {published({key: value}, [key])[0]}{UNITS[key]} in the paper, {low} to '
+                f'{high}{UNITS[key]} here')
     return ("Mean ± standard deviation over n random initializations. Fitted: the learning rate and the damping of "
             "Newton's method, to the paper's training MSE and training misses. Nothing is fitted to a test result, nor "
-            'to a result of the fully connected net.\n\nThe paper reports one run of each net. **What agrees**: among '
-            '95% of our single runs are\n\n' + '\n'.join(agree)
-            + '\n\n**What does not**: outside of 95% of them lie\n\n' + '\n'.join(differ))
+            'to a result of the fully connected net.\n\nThe paper reports one run of each net. Beside each of its '
+            'results is the range in which one run of ours lies with a probability of 95%.\n\n**What agrees**:\n\n'
+            + '\n'.join(agree) + '\n\n**What does not**:\n\n' + '\n'.join(differ))
 
 
 NET, FULL = 'the paper, `paper` on USPS', 'its fully connected net, `fc40` on USPS'
 APART, NET_2022 = 'the two, `fc40` - `paper`', '2022, `karpathy2022` on MNIST'
-WHOSE = {NET: 'the ', FULL: "the fully connected net's ", APART: "the two nets' difference in "}
+WHOSE = {NET: 'the ', FULL: "the fully connected net's ", APART: "how many more the fully connected net has, "}
 NAMES = dict(zip(RESULTS, ('training MSE', 'training error', 'training misses', 'test MSE', 'test error', 'test misses',
                            'rejection')))
 UNITS = dict(zip(RESULTS, ('e-3', '%', '', 'e-3', '%', '', '%')))

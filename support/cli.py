@@ -9,15 +9,21 @@ import sys
 import threading
 
 
+def script():
+    """The name of the script that runs; that of `python -m experiments.claims` is claims."""
+    folder, name = os.path.split(sys.argv[0])
+    return os.path.basename(folder) if name == '__main__.py' else name
+
+
 def fail(message):
     """End the script: one line on stderr, exit status 1."""
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {message}')
+    sys.exit(f'{script()}: {message}')
 
 
 @functools.cache
 def warn(message):
     """One line on stderr, once."""
-    print(f'{os.path.basename(sys.argv[0])}: {message}', file=sys.stderr, flush=True)
+    print(f'{script()}: {message}', file=sys.stderr, flush=True)
 
 
 def run(main):
@@ -36,7 +42,7 @@ def run(main):
         return
     except ModuleNotFoundError as e:
         kind = '-experiments' if 'experiments' in sys.argv[0].split(os.sep) else ''
-        status, message = 1, f'{os.path.basename(sys.argv[0])}: {e}; run: pip install -r requirements{kind}.txt'
+        status, message = 1, f'{script()}: {e}; run: pip install -r requirements{kind}.txt'
     except BrokenPipeError:             # `python repro.py | head` ends without a word
         status, message = 1, ''
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # where Python flushes what is left
@@ -104,5 +110,5 @@ def path(text):
 
 def parser(description, **options):
     """An ArgumentParser that shows a script's docstring as it stands."""
-    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                   **options)
+    return argparse.ArgumentParser(script(), description=description,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter, **options)

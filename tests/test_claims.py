@@ -48,7 +48,7 @@ def test_the_papers_net_by_its_connections_computes_the_same(net, shared):
     assert twin.counts()['H1'] == (768, 19_968, 1_068 if shared else 19_968)
     if shared:
         assert twin.counts() == net.counts()
-        torch.testing.assert_close(twin.curvature(X)['w'], like(twin, repro.curvature(net, X)), rtol=1e-3,
+        torch.testing.assert_close(twin.curvature(X, Y)['w'], like(twin, repro.curvature(net, X, Y)), rtol=1e-3,
                                    atol=1e-7)
         for one, engine in ((net, 'autograd'), (twin, 'compiled')):
             list(repro.train(one, X, Y, passes=1, rate=0.05, optimizer='newton', damping=0.03, engine=engine))
@@ -118,7 +118,7 @@ def test_tables_take_two_thirds_of_the_maps(n):
 def test_descent_by_the_true_gradient(net):
     net.cost(net(X), 0.8 * Y).backward()
     gradient = {name: p.grad.clone() for name, p in net.named_parameters()}
-    start, h = {name: p.detach().clone() for name, p in net.named_parameters()}, repro.curvature(net, X)
+    start, h = {name: p.detach().clone() for name, p in net.named_parameters()}, repro.curvature(net, X, Y)
     training = {'passes': 1, 'optimizer': 'newton', 'rate': 0.1, 'damping': 0.5, 'patterns': 6, 'batch': True}
     list(claim.learning(net, X, Y, {'training': training}))
     for name, p in net.named_parameters():
@@ -305,7 +305,7 @@ def test_the_best_rate_of_a_grid_is_run_on_all_seeds(tiny, monkeypatch):
 
 
 def test_digits_that_are_not_there_are_named(tmp_path):
-    refused(call(script, '4', cwd=tmp_path), '__main__.py', 'prepro.py')
+    refused(call(script, '4', cwd=tmp_path), 'claims', 'prepro.py')
 
 
 @pytest.mark.parametrize('number, key', [

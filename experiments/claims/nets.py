@@ -194,7 +194,7 @@ class Net(repro.Units):
     def outputs(self, X):
         return torch.from_numpy(self.call(OUTPUTS, X)[1])
 
-    def curvature(self, X):
+    def curvature(self, X, T):
         return {'w': torch.from_numpy(self.call(CURVATURE, X)[2] / len(X))}
 
     forward = outputs                   # without a gradient

@@ -128,7 +128,7 @@ def emulation(p):
 
 
 def calibration(p):
-    """How well draws that play the paper are inferred."""
+    """How well draws that stand in for the paper are inferred."""
     rows = []
     for name, ranks in p.calibration().items():
         if SETTINGS[name][0] == 'one of':
@@ -154,16 +154,15 @@ def abc(p):
 
 def finding(p):
     """The answer in short, for the front page."""
-    parts = cases(p)
-    odds = {case: {name: part.sum() for name, part in parts[case].items()} for case in (SAME, ALL)}
-    (first, *_), (second, third, *_) = (sorted(each, key=each.get, reverse=True) for each in odds.values())
+    w, lecun = p.weights(), p.c['unit'] == 'lecun'
+    same = w * (p.c['fc_passes'] == PASSES)
     return (
-        '**[What was done in 1989?](results/README.md#what-was-done-in-1989)** If the paper\'s nets both had 23 '
-        f'passes, its eight results give {first} {percent(odds[SAME][first])} (targets '
-        f'±{span(p.c["level"], parts[SAME][first])}). Of the fully connected net it does not say so. With that left '
-        f'open, {second} has {percent(odds[ALL][second])} and {third} {percent(odds[ALL][third])}. The initial range '
-        'was 2.4/F, as printed; the learning rate is known only together with the damping, and the connection scheme '
-        'not at all.')
+        '**[What was done in 1989?](results/README.md#what-was-done-in-1989)** The paper\'s eight results do not '
+        f'settle which unit it had: LeCun\'s 1.7159 tanh(2/3 s) has {percent(mass(w, lecun))}, tanh '
+        f'{percent(mass(w, ~lecun))}. If its fully connected net had 23 passes too, LeCun\'s has '
+        f'{percent(mass(same, lecun) / same.sum())}. They favor the initial range as printed, 2.4/F, over the usual '
+        f'reading, 2.4/√F ({percent(mass(w, p.c["sqrt_fan_in"] == 0))}). They tell the learning rate only together '
+        'with the damping, and of the connection scheme nothing.')
 
 
 BLOCKS = {

@@ -123,8 +123,9 @@ def one_run(**row):
     for net, prefix in (conv, ''), (fc, 'fc_'):
         results = repro.results(repro.measure(net, X, Y), repro.measure(net, *test))
         found |= {prefix + name: result for name, result in results.items()}
-    curvature = faster('curvature', repro.curvature, conv, X[:3])
-    h = torch.cat([h.flatten() for h in curvature(conv, X[::15]).values()])
+    T = conv.level * Y
+    curvature = faster('curvature', repro.curvature, conv, X[:3], T[:3])
+    h = torch.cat([h.flatten() for h in curvature(conv, X[::15], T[::15]).values()])
     found |= {'curvature': float(h.median()), 'newton': float((h > row['damping']).float().mean())}
     return {name: found[name] for name in VALUES}
 

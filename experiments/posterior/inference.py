@@ -37,7 +37,7 @@ RESULTS = {
 NAMES, ALL = list(RESULTS), 'all eight'
 COMPARE, SD, PAPERS, ROUNDING, MOST = zip(*RESULTS.values())
 GIVEN = {           # what is given: the rest is predicted
-    'its two training results': ['train_loss', 'train_misses'],
+    "the convolutional net's training results": ['train_loss', 'train_misses'],
     "both nets' training results": ['train_loss', 'train_misses', 'fc_train_misses'],
     "the convolutional net's five": NAMES[:5],
     ALL: NAMES}
