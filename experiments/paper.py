@@ -81,7 +81,7 @@ def agreement():
 
 NET, FULL = 'the paper, `paper` on USPS', 'its fully connected net, `fc40` on USPS'
 APART, NET_2022 = 'the two, `fc40` - `paper`', '2022, `karpathy2022` on MNIST'
-WHOSE = {NET: 'the ', FULL: "the fully connected net's ", APART: "how many more the fully connected net has, "}
+WHOSE = {NET: 'the ', FULL: "the fully connected net's ", APART: "the two nets' difference in "}
 NAMES = dict(zip(RESULTS, ('training MSE', 'training error', 'training misses', 'test MSE', 'test error', 'test misses',
                            'rejection')))
 UNITS = dict(zip(RESULTS, ('e-3', '%', '', 'e-3', '%', '', '%')))
