@@ -66,7 +66,7 @@ def draw_architecture():
     for m, row in enumerate(net.table):
         colors[m, row] = 2 if m == SEEN_BY else 1
         for x, y in ((TABLE - 1.5, MIDDLE - 13 + 2.4 * m), (TABLE + 1.2 + 2.4 * m, MIDDLE - 15.8)):
-            ax.text(x, y, str(m), ha='center', va='center', fontsize=7)
+            ax.text(x, y, str(m), ha='center', va='center', fontsize=6)
     grid(ax, TABLE, MIDDLE - 14.4, colors, GRAY, 2.4)
     for x, name, text in ((IMAGE + 8, 'image', '16x16'), (H1 + 13, 'H1', '12 maps of 8x8'),
                           (H2 + 7, 'H2', '12 maps of 4x4'), (H3 + .5, 'H3', '30 units'),

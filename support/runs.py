@@ -163,8 +163,6 @@ def run_all(work, jobs, path, key, values, words, threads=False, workers=None, c
         return {run_of(row): row for row in table}
 
     done = rows()
-    if found := len(jobs.keys() & done.keys()):
-        print(f'{found} of {len(jobs)} runs are in {path}; after a change of the code name another with --out')
     if jobs.keys() <= done.keys():      # nothing to write: the file may be read-only
         return [done[run] for run in jobs]
     with lock(path):
