@@ -18,7 +18,7 @@ The test error in percent, ten seeds (experiments/ladder.py):
     5 ReLU, He's weights, background 0    1.50 +- 0.16     2.88 +- 0.08
     6 elastic distortions                 1.43 +- 0.23     2.78 +- 0.12
     7 longer training, 250 passes         1.10 +- 0.26     2.42 +- 0.17
-    8 distillation                        0.93 +- 0.15     2.28 +- 0.12
+    8 distillation                        0.82 +- 0.17     2.28 +- 0.17
 
 The settings were chosen on folds of the 7291 training digits
 (experiments/trials.py); then the rungs were trained on all 7291, and the test
