@@ -5,7 +5,7 @@ requirements-experiments.txt names too.
 import importlib.util
 import sys
 
-PACKAGES = 'torch', 'numpy', 'matplotlib', 'PIL', 'scipy', 'joblib', 'tqdm'
+PACKAGES = 'torch', 'numpy', 'matplotlib', 'PIL', 'scipy', 'sklearn', 'joblib', 'filelock', 'numba', 'tqdm'
 MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 if MISSING:
     message = f'experiments need {", ".join(MISSING)}; run: pip install -r requirements-experiments.txt'

@@ -128,7 +128,7 @@ def test_a_page_may_learn_the_paper_s_digits(place):
     learning = data_of((place / page.OUT_USPS).read_text(encoding='utf-8'))['learning']
     assert (learning['dataset'], learning['n'], learning['digits']['side']) == ('USPS', 40, 16)
     images = np.frombuffer(inflated(learning['digits']['train']['images']), np.uint8)
-    X, _ = torch.load(place / 'data' / 'usps' / 'train1989.pt')
+    X, _ = torch.load(place / 'data' / 'usps' / 'train1989.pt', weights_only=True)
     assert np.abs(images / 127.5 - 1 - X.flatten().numpy()).max() <= 1 / 255
 
 
