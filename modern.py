@@ -72,7 +72,10 @@ class Net(repro.Net):
 
 
 def windows(x, w, background):
-    """repro.windows in 3/4 of the time: less the background, x is padded with zeros, which conv2d does by itself."""
+    """
+    repro.windows in 3/4 of the time. conv2d pads with zeros by itself: it is given x - background, and what the
+    background adds to each sum as a bias.
+    """
     return F.conv2d(x - background, w, background * w.sum((1, 2, 3)), stride=2, padding=2)
 
 
@@ -96,7 +99,7 @@ class WideNet(nn.Sequential):
 # ---------------------------------------------------------------------------------------------------------------------
 # Distortions
 
-# How far each of the 256 pixels goes with each point of a 4x4 grid over the image: a bump, 1 at the point, 0 at others.
+# (16, 256): row k is a 4x4 grid over the image, 1 at its point k and 0 at the others, interpolated to 16x16.
 BUMPS = F.interpolate(torch.eye(16).view(16, 1, 4, 4), (16, 16), mode='bicubic', align_corners=True).view(16, 256)
 
 
@@ -190,7 +193,7 @@ def rung(n):
 
 
 def passes_over(X, r):
-    """How many passes: over all of MNIST, eight times as many digits, a quarter of them, but those of 1989 at least."""
+    """r.passes; over all of MNIST, which has eight times as many digits, a quarter of them, but 23 at least."""
     return r.passes if len(X) < 10_000 else max(repro.PASSES, r.passes // 4)
 
 
@@ -227,7 +230,7 @@ def train(r, X, Y, seed):
 
     if r.adamw:
         optimizer = torch.optim.AdamW(net.parameters(), r.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    else:
+    else:                               # no rung, but an ablation of experiments/ladder.py
         optimizer = torch.optim.SGD(net.parameters(), r.rate)
     step, steps = 0, passes * math.ceil(len(X) / r.batch)
     for n in range(passes):
@@ -270,13 +273,15 @@ def measure(net, X, Y):
 # The script
 
 def climb(dataset, seed):
-    """Train rungs 0 to 7 once, and print a line for each."""
+    """Train the rungs without teachers once, and print a line for each."""
     splits = files.load_digits(dataset)
     line = '{:34}{:>7}{:>8}  {}'.format
     published = 'published in 2022, %' if dataset == 'mnist' else ''
     print(line(f'test digits of {dataset}, seed {seed}', '%', 'misses', published).rstrip())
-    for n, (idea, _, _) in enumerate(LADDER[:8]):
+    for n, (idea, _, _) in enumerate(LADDER):
         r = rung(n)
+        if r.teachers:                  # who take minutes: --rung trains them too
+            continue
         passes = cli.progress(train(r, *splits['train'], seed), total=passes_over(splits['train'][0], r), desc=idea,
                               leave=False, unit='pass')
         try:
@@ -292,6 +297,7 @@ def train_rung(n, dataset, seed, folder):
     """Train a rung, with repro.py's lines after each pass, and its files in the folder at the end."""
     r, splits = rung(n), files.load_digits(dataset)
     files.writable(folder)
+    print(f'rung {n}, {LADDER[n][0]}, seed {seed}, on {dataset}')
     repro.follow(train(r, *splits['train'], seed), splits, measure, folder,
                  {'rung': n, 'dataset': dataset, 'seed': seed, 'settings': asdict(r)})
 

@@ -42,7 +42,7 @@ def tensors(images, labels):
     """(X, Y) from uint8 images (n, h, w) and their labels (n,): X (n, 1, 16, 16) in [-1, 1], Y (n, 10) of -1 and +1."""
     X = torch.from_numpy(images).float()[:, None] / 127.5 - 1                  # (n, 1, h, w)
     if X.shape[-1] != 16:
-        X = F.interpolate(X, (16, 16), mode='bilinear')                        # (n, 1, 16, 16)
+        X = F.interpolate(X, (16, 16), mode='bilinear')                        # (n, 1, 16, 16), not antialiased: 2022's
     Y = torch.full((len(labels), 10), -1.0)
     Y[torch.arange(len(labels)), torch.from_numpy(labels).long()] = 1.0
     return X, Y
@@ -71,13 +71,13 @@ def chosen(digits, indices):
 EMBEDDED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data', 'mnist1989.npz')
 SHA256 = {
     'embedded': 'fa7ef9b67d8f46ab78182060f3cee94998183392e691b0ff27bf7a5db9f7ec75',    # the file
-    # of each split's images and then its labels, a byte each, as copies of the originals are packed in many ways
+    # of each split's pixels and then its labels, a byte each, as archives differ from mirror to mirror
     'mnist': {'train': 'edc0d1098aa497be14ace79ddd5171e5a3dcf9c4d196c015389203eb3ba1f59b',
               'test': 'c3f9adf9c66efb572b1f9326c3a511b45910c7173b97be66ceceeeeaef6b802b'},
     'usps': {'train': 'fb9d5298563b3e2e3acc4f25a0645e225c6740b5ad1dd2d44143118a0d79d7f2',
              'test': 'cc72fc5ff67bb244706aba3bcf5373f29093a0e37bc203c0d8bb476cd8ffb142'},
 }
-# Below --root, as torchvision keeps them: the folder, its files, and where they are to be had.
+# {name: (the folder below --root, as torchvision keeps it; its files; where they are to be had)}
 ORIGINALS = {
     'mnist': (os.path.join('MNIST', 'raw'), ('train-images-idx3-ubyte', 'train-labels-idx1-ubyte',
                                              't10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte'),
