@@ -1,4 +1,4 @@
-"""support/cli.py: how a script ends, in a shell and in a notebook, and its progress bar."""
+"""support/cli.py: how a script ends, in a shell and in a notebook."""
 import subprocess
 import sys
 import time
@@ -6,7 +6,6 @@ import time
 import pytest
 
 from conftest import REPO, TINY, shell
-from support import cli
 
 
 def script(folder, body):
@@ -100,11 +99,3 @@ def test_in_a_notebook(tiny):
     finally:
         client.stop_channels()
         kernel.shutdown_kernel(now=True)
-
-
-@pytest.mark.parametrize('terminal', [True, False])
-def test_progress_is_shown_on_a_terminal_only(terminal, monkeypatch, capsys):
-    pytest.importorskip('tqdm')
-    monkeypatch.setattr(sys.stderr, 'isatty', lambda: terminal, raising=False)
-    assert list(cli.progress(range(3), unit='pattern')) == [0, 1, 2]
-    assert ('3/3' in capsys.readouterr().err) == terminal

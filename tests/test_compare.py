@@ -45,7 +45,7 @@ def test_rows_are_those_of_the_settings_and_runs_that_diverge_are_counted(tiny, 
 
     what, settings = compare.RECIPES['karpathy2022']
     monkeypatch.setitem(compare.RECIPES, 'karpathy2022', (what, compare.changed(settings, training={'rate': 1e38})))
-    assert {row['recipe'] for row in compare.read(tiny / 'runs.csv')} == {'fc40'}        # the others are of old settings
+    assert {row['recipe'] for row in compare.read(tiny / 'runs.csv')} == {'fc40'}        # the others' settings are old
     done = call(compare, *argv, cwd=tiny)
     assert (done.status, done.err) == (0, []) and '2 diverged' in done.out
     assert len(compare.read(tiny / 'runs.csv')) == 4 and (tiny / 'runs.csv').read_bytes().startswith(content)

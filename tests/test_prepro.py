@@ -14,7 +14,6 @@ import prepro
 import support.files
 from conftest import REPO, call, files, refused
 
-SPLITS = 'train', 'test'
 SIZE = {'train': 7291, 'test': 2007}
 BY_CLASS = {'train': [724, 826, 756, 765, 708, 632, 701, 744, 720, 715],
             'test': [217, 231, 216, 177, 195, 172, 191, 206, 200, 202]}
