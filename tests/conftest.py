@@ -154,6 +154,15 @@ class AnyDigits(dict):
 TINY = 'mnist-seed7'                    # its name promises no known digits, in another process neither
 
 
+def save_run(folder, recipe='karpathy2022', dataset=TINY):
+    """A run in folder, of a recipe's net as it is drawn. Returns the net."""
+    settings = repro.RECIPES[recipe]
+    net = repro.build(settings, 5)
+    support.files.save_run(folder, {'recipe': recipe, 'dataset': dataset, 'seed': 5, 'settings': settings},
+                           [{'pass': 1}], net)
+    return net
+
+
 @pytest.fixture(scope='session')
 def noise(tmp_path_factory):
     """A folder with data sets of noise, of 40 and 20 patterns; mnist60k has 120 and 60."""

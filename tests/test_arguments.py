@@ -44,16 +44,9 @@ def test_bad_arguments(name, argv, word, tiny):
     assert files(tiny) == before
 
 
-@pytest.mark.parametrize('kind, text, value', [
-    (cli.positive, '0.03', 0.03), (cli.count, '23', 23), (cli.seed, '0', 0), (cli.numbers, '7', [7]),
-    (cli.numbers, '0,0,2-3,3', [0, 2, 3]), (cli.path, 'out/a', 'out/a')])
-def test_good_values(kind, text, value):
-    assert kind(text) == value
-
-
 @pytest.mark.parametrize('kind, text', [
-    *((cli.positive, text) for text in ('0', '-1', 'nan', 'inf', '1e999', 'fast')), (cli.count, '1.5'),
-    (cli.seed, str(2**63)), *((cli.numbers, text) for text in ('', '3-1', '1-', '0,', '0-99999999'))])
+    *((cli.positive, text) for text in ('0', 'inf', 'fast')), (cli.count, '1.5'), (cli.seed, str(2**63)),
+    *((cli.numbers, text) for text in ('', '1-', '0-99999999'))])
 def test_bad_values(kind, text):
     with pytest.raises(argparse.ArgumentTypeError):
         kind(text)

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import TINY, call, random_biases, random_patterns, refused
+from conftest import TINY, call, random_biases, random_patterns
 
 import repro
 from experiments import claims
@@ -304,14 +304,10 @@ def test_the_best_rate_of_a_grid_is_run_on_all_seeds(tiny, monkeypatch):
     assert not {('true sgd 0.5 long', 520), ('true sgd 1.0 long', 500)} & {*runs}
 
 
-def test_digits_that_are_not_there_are_named(tmp_path):
-    refused(call(script, '4', cwd=tmp_path), 'claims', 'prepro.py')
-
-
 @pytest.mark.parametrize('number, key', [
-    (2, ('newton', 'logistic', 'root', 0.01)), (3, 1.0), (5, ('stochastic', 'newton', 0.002, 'long')),
-    (5, ('true', 'newton', 0.02, 'long')), (6, ('2 maps', 'newton', 1e-3, 1e-4)), (8, '1/8'), (9, 'H1'),
-    (12, ('256-40-10', 16, 0.002)), (12, ('two hidden', 2, 0.002)), (13, 0.002), (14, 'photograph')])
+    (2, ('newton', 'logistic', 'root', 0.01)), (3, 1.0), (5, ('true', 'newton', 0.02, 'long')),
+    (6, ('2 maps', 'newton', 1e-3, 1e-4)), (8, '1/8'), (9, 'H1'), (12, ('two hidden', 2, 0.002)), (13, 0.002),
+    (14, 'photograph')])
 def test_a_run_measures(number, key, tiny, monkeypatch):
     monkeypatch.chdir(tiny)
     one = CLAIMS[number].settings[key]

@@ -11,11 +11,6 @@ from support import files, runs
 pytestmark = pytest.mark.usefixtures('short')
 
 
-def change(monkeypatch, recipe, **training):
-    what, settings = compare.RECIPES[recipe]
-    monkeypatch.setitem(compare.RECIPES, recipe, (what, compare.changed(settings, training=training)))
-
-
 def one_run(name, dataset):
     return compare.one_run(name, runs.fingerprint(compare.RECIPES[name][1]), dataset, 3)
 
@@ -40,29 +35,17 @@ def test_draws_differ_in_their_order_and_seed_only(tiny, monkeypatch):
     assert torch.equal(seen[0], splits['train'][0][prepro.draw(splits)['train']])
 
 
-def test_runs_are_rows_that_are_not_done_twice_and_repeat_to_the_bit(tiny, monkeypatch):
-    def rows(name):
-        return [{key: v for key, v in row.items() if key != 'seconds'} for row in sorted(
-            compare.read(tiny / name), key=lambda row: (row['recipe'], row['seed']))]
-    argv = ['karpathy2022', 'fc40', '--seeds', '0-1,0', '--out', 'runs.csv']
-    first = call(compare, *argv, cwd=tiny)
-    assert (first.status, first.err) == (0, [])
-    content = (tiny / 'runs.csv').read_bytes()
-    assert [(row['recipe'], row['seed']) for row in rows('runs.csv')] == [
+def test_rows_are_those_of_the_settings_and_runs_that_diverge_are_counted(tiny, monkeypatch):
+    argv = 'karpathy2022', 'fc40', '--seeds', '0-1,0', '--out', 'runs.csv'
+    done = call(compare, *argv, cwd=tiny)
+    assert (done.status, done.err) == (0, []) and 'diverged' not in done.out
+    assert sorted((row['recipe'], row['seed']) for row in compare.read(tiny / 'runs.csv')) == [
         (name, seed) for name in ('fc40', 'karpathy2022') for seed in (0, 1)]
-    assert call(compare, *argv, cwd=tiny).out == first.out
-    assert (tiny / 'runs.csv').read_bytes() == content
-    call(compare, *argv[:-1], 'again.csv', '--jobs', 1, cwd=tiny)
-    assert rows('again.csv') == rows('runs.csv')
+    content = (tiny / 'runs.csv').read_bytes()
 
-    change(monkeypatch, 'karpathy2022', rate=0.02)                       # other settings: the old rows are not its own
-    assert len(rows('runs.csv')) == 2
-    assert call(compare, *argv, cwd=tiny).out != first.out
-    assert len(rows('runs.csv')) == 4 and (tiny / 'runs.csv').read_bytes().startswith(content)
-
-
-def test_runs_that_diverge_are_rows_and_the_table_counts_them(tiny, monkeypatch):
-    change(monkeypatch, 'karpathy2022', rate=1e38)
-    for _ in range(2):                  # and read again
-        done = call(compare, 'karpathy2022', '--seeds', '0-1', cwd=tiny)
-        assert (done.status, done.err) == (0, []) and '2 diverged' in done.out
+    what, settings = compare.RECIPES['karpathy2022']
+    monkeypatch.setitem(compare.RECIPES, 'karpathy2022', (what, compare.changed(settings, training={'rate': 1e38})))
+    assert {row['recipe'] for row in compare.read(tiny / 'runs.csv')} == {'fc40'}        # the others' settings are old
+    done = call(compare, *argv, cwd=tiny)
+    assert (done.status, done.err) == (0, []) and '2 diverged' in done.out
+    assert len(compare.read(tiny / 'runs.csv')) == 4 and (tiny / 'runs.csv').read_bytes().startswith(content)

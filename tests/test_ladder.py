@@ -12,8 +12,6 @@ from experiments import ladder
 from experiments.markdown import Missing
 from support import files, runs
 
-KEY_VALUES = ladder.KEY + ladder.VALUES
-
 
 def test_all_recipes_run_and_again_if_their_settings_change(tiny, short, monkeypatch):
     argv = '--dataset', TINY, '--without', '--off', '--seeds', '0', '--out', 'mine.csv'
@@ -71,7 +69,7 @@ def test_nets_for_scale_have_the_size_that_is_printed():
 
 def rows_of(dataset, errors):
     """Rows of two seeds with these errors, {rung: (error, error)}."""
-    return [dict.fromkeys(KEY_VALUES, 1) | {
+    return [dict.fromkeys(ladder.KEY + ladder.VALUES, 1) | {
         'dataset': dataset, 'rung': name, 'settings': ladder.fingerprint(ladder.recipes()[name]), 'seed': seed,
         'error': error, 'misses': 100 * error, 'n': 10_000, 'others': 2.0}
             for name, pair in errors.items() for seed, error in enumerate(pair)]

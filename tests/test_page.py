@@ -11,7 +11,7 @@ from PIL import Image
 
 import prepro
 import repro
-from conftest import REPO, TINY, call, refused
+from conftest import REPO, call, refused, save_run
 from experiments import learning, page, predict
 from support import files as support_files
 
@@ -84,14 +84,6 @@ def place(tiny, short, monkeypatch):
     few = {split: (images[:100], labels[:100]) for split, (images, labels) in DIGITS.items()}
     monkeypatch.setattr(prepro, 'embedded', lambda: few)
     return tiny
-
-
-def save_run(folder, recipe='karpathy2022', dataset=TINY):
-    settings = repro.RECIPES[recipe]
-    net = repro.build(settings, seed=0)
-    support_files.save_run(folder, {'recipe': recipe, 'dataset': dataset, 'seed': 0, 'settings': settings},
-                           [{'pass': 1}], net)
-    return net
 
 
 def same(found, net):

@@ -21,7 +21,7 @@ from selenium.webdriver.common.actions.action_builder import ActionBuilder    # 
 from selenium.webdriver.common.actions.pointer_input import PointerInput # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait                # noqa: E402
 
-TRAIN = prepro.tensors(*(array[:300] for array in prepro.embedded()['train']))
+TRAIN = prepro.tensors(*(array[:8] for array in prepro.embedded()['train']))
 
 
 class Browser:
@@ -163,12 +163,8 @@ def test_outputs_and_answers_are_pytorch_s(browser, n, request):
     assert [f['rejected'] for f, c in zip(found, clear) if c] == (margin < net['least'])[clear].tolist()
 
 
-def moved(strokes, size, x, y, slant=0.0):
-    return [[(x + size * (a - slant * b), y + size * b) for a, b in stroke] for stroke in strokes]
-
-
-@pytest.mark.parametrize('strokes', [STROKES[4], moved(STROKES[5], .6, .4, .05, .6), [[(.31, .62)]]],
-                         ids=['4', 'a small slanted 5', 'a dot'])
+@pytest.mark.parametrize('strokes', [STROKES[4], [[(.64, .1), (.46, .12), (.38, .3), (.44, .38), (.3, .46)]],
+                                     [[(.31, .62)]]], ids=['4', 'a small slanted 5', 'a dot'])
 def test_strokes_are_normalized_as_predict_does(browser, strokes):
     browser.draw(strokes)
     url, images = browser.js('''
@@ -288,13 +284,6 @@ def difference(browser, net):
     """The largest difference between the learner's parameters and those of a net of repro.py."""
     found = torch.tensor(browser.js('return [...learner.state.parameters]'))
     return (found - torch.cat([getattr(net, name).detach().flatten() for name in NAMES])).abs().max()
-
-
-def test_images_are_prepro_s(browser):
-    found = browser.driver.execute_async_script('''
-        inflate(learning.digits.train.images).then(bytes => arguments[0](
-            Array.from({length: 300}, (_, i) => [...tensor(bytes.subarray(784 * i, 784 * (i + 1)), 28)])));''')
-    assert np.abs(np.array(found) - TRAIN[0].flatten(1).numpy()).max() < 5e-7
 
 
 @pytest.mark.parametrize('changes', [{}, {'A': 1.7159, 'S': 2/3, 'level': 0.8, 'sqrt_fan_in': False}],

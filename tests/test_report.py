@@ -82,14 +82,6 @@ def test_z_is_the_papers_misses_less_ours(tables):
         assert (cells(tables['single'], label)[2], cells(tables['single'], label)[4]) == (str(value), f'{z:+.1f}')
 
 
-def test_a_rungs_change_is_from_the_rung_below(tables):
-    if 'ladder_mnist' not in tables:
-        pytest.skip('rows of the ladder are still to come')
-    for dataset in 'mnist', 'usps':
-        errors = [numbers('modern', 'error', rung=rung, dataset=dataset) for rung in '34']
-        assert f'| {mean_change(*errors[::-1]):+.2f} [' in re.search(r'^\| 4 .*', tables[f'ladder_{dataset}'], re.M)[0]
-
-
 def test_ratios_of_times(tables):
     with open(REPO / 'results' / 'speed.csv', newline='') as f:
         times = {row['what']: float(row['seconds']) for row in csv.DictReader(f)}
