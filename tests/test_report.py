@@ -11,23 +11,13 @@ from PIL import Image
 
 import repro
 from experiments import compare, markdown, report
-from experiments.posterior import answer
 
 PAGES = {page: (REPO / page).read_text(encoding='utf-8') for page in report.PAGES}
 TRAINED = {'curves.png', 'rejection.png', 'wrong.png', 'confusion.png', 'kernels.png', 'digits.png', 'architecture.png'}
 
 
-@pytest.fixture(scope='module', autouse=True)
-def rooms(request):
-    """All rooms with --slow; else all but the posterior, whose answer takes minutes to compute."""
-    with pytest.MonkeyPatch.context() as patch:
-        if not request.config.getoption('--slow'):
-            patch.setattr(report, 'ROOMS', [room for room in report.ROOMS if room is not answer])
-        yield
-
-
 @pytest.fixture(scope='module')
-def tables(rooms):
+def tables():
     return report.complete()[0]
 
 
@@ -98,7 +88,7 @@ def test_ratios_of_times(tables):
 @pytest.mark.parametrize('page', PAGES)
 def test_numbers_are_those_of_results(page, tables):
     assert report.filled(PAGES[page], tables) == PAGES[page], 'run: python -m experiments.report'
-    assert set(re.findall(r'<!-- (\w+) -->', PAGES[page])) <= set(tables) or report.complete()[2]
+    assert set(re.findall(r'<!-- (\w+) -->', PAGES[page])) <= set(tables)
 
 
 def test_text_is_put_between_marks_in_lines_of_the_page():
