@@ -4,7 +4,7 @@ the eight results that it gives of its two nets.
 
     python -m experiments.posterior                  # the answer
     python -m experiments.posterior --draws 0-1023   # train these draws first
-    python -m experiments.posterior --near 1024-9999 # those not ruled out yet
+    python -m experiments.posterior --near 1024-3858 # those not ruled out yet
     python -m experiments.posterior.fit              # the recipe `paper`
 
 Draws that are in the file are not trained again.
